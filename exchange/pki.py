@@ -1,8 +1,8 @@
 """A small certificate authority: the private keys and certificates of a deployment's mTLS.
 
-Invariants: every certificate carries exactly one URI SAN, its SPIFFE id (SPIFFE X509-SVID, section 2); a party's
-certificate is for client authentication only, so that it can't be used to pose as the hub; private keys are
-written with mode 0600 and are never overwritten.
+Invariants: every certificate carries exactly one URI SAN, its SPIFFE id (SPIFFE X509-SVID, section 2); a
+party's certificate is for client authentication only, so that it can't be used to pose as the hub; private
+keys are written with mode 0600 and are never overwritten.
 """
 
 import datetime
