@@ -1,0 +1,115 @@
+"""The member's file, credentials and keys: what is refused, and that errors name file and key."""
+
+import datetime
+import os
+import re
+from pathlib import Path
+
+import pytest
+from signalexchange.config import load_config
+from signalexchange.credentials import TlsFiles, load_signing_key
+from signalexchange.errors import ConfigError
+
+from exchange.pki import Authority, write_signing_key
+
+WHOLE = """
+member = "bank-a"
+[hub]
+target = "127.0.0.1:7400"
+server_name = "localhost"
+[custodians]
+custodian-1 = "127.0.0.1:7501"
+[tls]
+certificate = "tls.pem"
+key = "tls.key"
+ca = "/etc/ca.pem"
+[signing]
+key_id = "2026"
+key = "signing.pem"
+[trust]
+genesis = "genesis.note"
+[journal]
+path = "journal.db"
+key = "journal.key"
+[token_cache]
+size = 5000
+"""
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "member.toml"
+    path.write_text(text)
+    return path
+
+
+def test_paths_count_from_the_files_folder(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, WHOLE))
+    assert config.tls.certificate == tmp_path / "tls.pem"
+    assert config.tls.ca == Path("/etc/ca.pem")
+    assert config.journal is not None
+    assert config.journal.path == tmp_path / "journal.db"
+    assert config.custodians == {"custodian-1": "127.0.0.1:7501"}
+    assert config.token_cache.size == 5000
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ('target = "127.0.0.1:7400"', "", "hub.target"),
+        ('target = "127.0.0.1:7400"', 'targett = "x"', "hub.targett"),
+        ('key_id = "2026"', "key_id = 2026", "signing.key_id"),
+        ("size = 5000", "size = 0", "token_cache.size"),
+        ("size = 5000", 'path = "cache.db"', "token_cache"),
+        ('member = "bank-a"', 'member = ""', "member"),
+        ('genesis = "genesis.note"', "", "trust.genesis"),
+    ],
+)
+def test_errors_name_file_and_key(tmp_path: Path, old: str, new: str, key: str) -> None:
+    path = write(tmp_path, WHOLE.replace(old, new))
+    with pytest.raises(ConfigError, match=rf"member\.toml: .*{re.escape(key)}: "):
+        load_config(path)
+
+
+def test_not_toml_and_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="not a TOML file"):
+        load_config(write(tmp_path, "member = "))
+    with pytest.raises(ConfigError, match="can't read"):
+        load_config(tmp_path / "none.toml")
+
+
+def test_a_readable_signing_key_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "signing.pem"
+    key = write_signing_key(path)
+    message = b"signed"
+    key.public_key().verify(load_signing_key(path)(message), message)
+    path.chmod(0o640)
+    with pytest.raises(ConfigError, match=r"signing\.pem: .* chmod 600"):
+        load_signing_key(path)
+
+
+def test_a_signing_key_of_another_kind_is_refused(tmp_path: Path) -> None:
+    files = Authority.create(tmp_path / "ca").issue(tmp_path / "a", "spiffe://exchange.test/party/a")
+    with pytest.raises(ConfigError, match="must be an Ed25519 key"):
+        load_signing_key(files.key)
+
+
+def test_tls_files_belong_together_or_are_refused(tmp_path: Path) -> None:
+    authority = Authority.create(tmp_path / "ca")
+    issued = authority.issue(
+        tmp_path / "a", "spiffe://exchange.test/party/a", valid_for=datetime.timedelta(days=2)
+    )
+    other = authority.issue(tmp_path / "b", "spiffe://exchange.test/party/b")
+    files = TlsFiles(issued.certificate, issued.key, issued.ca)
+    assert files.load() is not None
+    before = files.stamp()
+    os.utime(issued.certificate, (1, 1))
+    assert files.stamp() != before
+    with pytest.raises(ConfigError, match="not the key of the certificate"):
+        TlsFiles(issued.certificate, other.key, issued.ca).load()
+    issued.key.chmod(0o644)
+    with pytest.raises(ConfigError, match="chmod 600"):
+        files.load()
+    issued.ca.write_text("nothing")
+    issued.key.chmod(0o600)
+    with pytest.raises(ConfigError, match="not a certificate"):
+        files.load()
