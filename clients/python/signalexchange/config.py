@@ -1,8 +1,8 @@
 """The member's configuration: one TOML file.
 
 Invariants: unknown keys are refused; relative paths count from the file's own folder; every error names the
-file and the key. Which sections a party needs depends on what it does: an auditor needs neither a signing key nor
-custodians.
+file and the key. Which sections a party needs depends on what it does: an auditor needs neither a signing key
+nor custodians.
 """
 
 import tomllib

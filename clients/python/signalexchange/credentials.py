@@ -1,7 +1,7 @@
 """TLS credentials and signing keys from files.
 
-Invariants: a private key that its group or others may read is refused; a certificate is used only with the key
-it was issued for, so that a half-finished renewal is never picked up.
+Invariants: a private key that its group or others may read is refused; a certificate is used only with the
+key it was issued for, so that a half-finished renewal is never picked up.
 """
 
 import stat
@@ -65,7 +65,9 @@ class TlsFiles:
         return tuple((each.st_mtime_ns, each.st_size) for each in found)
 
     def load(self) -> grpc.ChannelCredentials:
-        """Credentials for mutual TLS; raises ConfigError where files are unreadable or don't belong together."""
+        """Credentials for mutual TLS; raises ConfigError where files are unreadable or don't belong
+        together.
+        """
         certificate = read_file(self.certificate, "certificate")
         key = read_private(self.key, "private key")
         ca = read_file(self.ca, "authority's certificate")
