@@ -40,14 +40,14 @@ def check_leaf(leaf: bytes) -> None:
 
 
 def check_header(leaf: bytes, header: bytes, opening: bytes) -> None:
-    """Raise VerificationError unless the leaf commits to this header; MalformedError where sizes are wrong."""
+    """Raise VerificationError unless the leaf commits to this header, MalformedError on wrong sizes."""
     check_leaf(leaf)
     if not compare_digest(leaf[1:33], _commit(_HEADER_LABEL, opening, header)):
         raise VerificationError("the leaf does not commit to this header")
 
 
 def check_payload(leaf: bytes, payload: bytes, opening: bytes) -> None:
-    """Raise VerificationError unless the leaf commits to this payload; MalformedError where sizes are wrong."""
+    """Raise VerificationError unless the leaf commits to this payload, MalformedError on wrong sizes."""
     check_leaf(leaf)
     if not compare_digest(leaf[33:65], _commit(_PAYLOAD_LABEL, opening, payload)):
         raise VerificationError("the leaf does not commit to this payload")
