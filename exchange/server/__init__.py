@@ -1,0 +1,1 @@
+"""The processes' edge: configuration, mTLS identity, the interceptor, thin gRPC servicers."""

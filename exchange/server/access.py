@@ -1,0 +1,67 @@
+"""Which party may call which method: one table for hub and custodian.
+
+Invariants: what the table doesn't list is denied; every method served has exactly one rule. A rule also
+names the rate-limit bucket a call is charged to and what it costs. Purposes and codes are the rulebook's
+business.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+MEMBERS: Final = frozenset({"bank", "ecommerce", "payment_provider"})
+"""Kinds of parties that share and ask."""
+OPERATOR: Final = frozenset({"operator"})
+EVERYBODY: Final = MEMBERS | OPERATOR | {"auditor"}
+"""Every kind of enrolled party."""
+
+
+def _one(_request: Any) -> int:
+    return 1
+
+
+def _tokens(request: Any) -> int:
+    return max(1, len(request.tokens))
+
+
+def _signals(request: Any) -> int:
+    return max(1, len(request.signals))
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Kinds of parties that may call, the bucket charged and the cost of a request in it."""
+
+    kinds: frozenset[str]
+    bucket: str = "calls"
+    cost: Callable[[Any], int] = _one
+
+
+_SIGNAL: Final = "/signalexchange.v1.SignalService/"
+_LOG: Final = "/signalexchange.v1.TransparencyService/"
+_MEMBERSHIP: Final = "/signalexchange.v1.MembershipService/"
+_TOKEN: Final = "/signalexchange.v1.TokenService/"  # noqa: S105 - a service's name
+
+RULES: Final[Mapping[str, Rule]] = {
+    _SIGNAL + "PublishSignals": Rule(MEMBERS, "signals", _signals),
+    _SIGNAL + "WithdrawSignals": Rule(MEMBERS),
+    _SIGNAL + "LookUpSubjects": Rule(MEMBERS, "look_ups", _tokens),
+    _SIGNAL + "Subscribe": Rule(MEMBERS, "look_ups", _tokens),
+    _SIGNAL + "Unsubscribe": Rule(MEMBERS),
+    _SIGNAL + "WatchSignals": Rule(MEMBERS),
+    _LOG + "GetCheckpoint": Rule(EVERYBODY),
+    _LOG + "GetInclusionProof": Rule(EVERYBODY),
+    _LOG + "GetConsistencyProof": Rule(EVERYBODY),
+    _LOG + "ListLeaves": Rule(EVERYBODY),
+    _LOG + "OpenEntries": Rule(EVERYBODY),
+    _MEMBERSHIP + "GetRoster": Rule(EVERYBODY),
+    _MEMBERSHIP + "ProposeRosterVersion": Rule(OPERATOR),
+    _MEMBERSHIP + "SuspendMember": Rule(OPERATOR),
+    _TOKEN + "GetKeyManifest": Rule(EVERYBODY),
+    _TOKEN + "Evaluate": Rule(MEMBERS),
+    "/grpc.health.v1.Health/Check": Rule(EVERYBODY),
+    "/grpc.health.v1.Health/List": Rule(EVERYBODY),
+    "/grpc.health.v1.Health/Watch": Rule(EVERYBODY),
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": Rule(EVERYBODY),
+}
+"""Full method name → rule."""

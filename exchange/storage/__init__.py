@@ -1,0 +1,1 @@
+"""The database behind `exchange.domain.store.Store`; dialect lives here alone."""
