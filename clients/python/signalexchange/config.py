@@ -77,7 +77,7 @@ class JournalFiles(_Section):
 
 
 class TokenCacheFiles(_Section):
-    """The token cache: how many tokens it holds, and the encrypted file it is kept in, if any, and its key."""
+    """The token cache: how many tokens it holds; the encrypted file it is kept in, if any, and its key."""
 
     size: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
     path: File | None = None

@@ -1,0 +1,239 @@
+"""The member's local journal: what leads from a token or a signal back to the member's own reference.
+
+Invariants: a batch or an order is journalled, byte for byte, before it is sent, so that after a crash the
+very same bytes are sent again; what was prepared first under an id stays, unless the hub refused it for
+good; a batch's signals can be found by id, token and reference from the moment it is prepared. The file
+itself is described in `sealed_store`.
+"""
+
+import hmac
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, Self
+
+from signalexchange.sealed_store import SealedStore, derive_key, read_key
+
+BATCH_ID_SIZE = 16
+
+
+class Kind(IntEnum):
+    """What a row of the journal holds; never renumbered. 0 is the store's own."""
+
+    BATCH = 1
+    ORDER = 2
+    SIGNAL = 3
+    SUBJECT = 4
+    STATE = 5
+
+
+@dataclass(frozen=True, slots=True)
+class SignalNote:
+    """What the member keeps about one signal it published.
+
+    `tokens` are the look-up tokens of subject, counterparty and links; `record` is the canonical row and
+    `salt` the random 32 bytes of the signal's record commitment.
+    """
+
+    signal_id: bytes
+    batch_id: bytes
+    code: str
+    reference: str
+    tokens: tuple[bytes, ...]
+    record: bytes
+    salt: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A batch or an order as it was, or is to be, sent, and what became of it.
+
+    `kind` is BATCH or ORDER, `request` the serialised request, `state` "prepared", "acknowledged" or
+    "refused", `index` and `checkpoint` those of the receipt, `problem` why it was refused.
+    """
+
+    kind: Kind
+    id: bytes
+    request: bytes
+    state: str = "prepared"
+    index: int | None = None
+    checkpoint: bytes = b""
+    problem: str = ""
+
+
+class Journal:
+    """An open journal. Methods may be called from any thread and from several processes; each is one
+    transaction.
+
+    They raise JournalError where the file can't be read or written, VerificationError where it was altered.
+    """
+
+    def __init__(self, path: Path, key_path: Path) -> None:
+        """Open or create the journal at `path`; raises ConfigError, or VerificationError for a wrong key."""
+        secret = read_key(key_path)
+        self._batch_ids = derive_key(secret, "signalexchange/journal/batch-ids/v1")
+        self._store = SealedStore(path, secret)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def batch_id(self, records: Iterable[bytes]) -> bytes:
+        """The 16-byte id of a batch of canonical rows: the same rows give the same id under the same
+        journal key.
+
+        HMAC-SHA256 over each row preceded by its length (8 bytes, big endian), truncated. It is keyed
+        because the hub sees the id: a plain hash would let it test guesses of an identifier.
+        """
+        digest = hmac.new(self._batch_ids, digestmod="sha256")
+        for record in records:
+            digest.update(len(record).to_bytes(8, "big") + record)
+        return digest.digest()[:BATCH_ID_SIZE]
+
+    def prepare(self, kind: Kind, id_: bytes, request: bytes, signals: Sequence[SignalNote] = ()) -> Sent:
+        """Keep a batch or an order, with its signals' notes, before it is sent for the first time.
+
+        Returns what is to be sent: another process may have prepared the same id meanwhile, and its bytes
+        stay.
+        """
+        with self._store.transaction():
+            found = self._store.get(kind, id_)
+            if found is not None and found[0]["state"] != "refused":
+                return _sent(kind, *found)
+            sent = Sent(kind, id_, request)
+            self._put_sent(sent)
+            for note in signals:
+                position = self._store.put(Kind.SIGNAL, note.signal_id, _note_fields(note))
+                for token in note.tokens:
+                    self._store.link(b"token" + token, position)
+                self._store.link(b"reference" + note.reference.encode(), position)
+        return sent
+
+    def acknowledge(self, sent: Sent, index: int, checkpoint: bytes) -> Sent:
+        """Keep the receipt of a prepared batch or order."""
+        done = replace(sent, state="acknowledged", index=index, checkpoint=checkpoint, problem="")
+        with self._store.transaction():
+            self._put_sent(done)
+        return done
+
+    def refuse(self, sent: Sent, problem: str) -> None:
+        """Note that a batch or order was refused for good: it is not sent again as it is."""
+        with self._store.transaction():
+            self._put_sent(replace(sent, state="refused", index=None, checkpoint=b"", problem=problem))
+
+    def sent(self, kind: Kind, id_: bytes) -> Sent | None:
+        """The batch or order of that id."""
+        found = self._store.get(kind, id_)
+        return None if found is None else _sent(kind, *found)
+
+    def pending(self) -> list[Sent]:
+        """Batches and orders whose fate is unknown, oldest first."""
+        return [_sent(*row) for row in self._store.pending()]
+
+    def history(self, kind: Kind) -> Iterator[Sent]:
+        """Every batch or every order, oldest first."""
+        return (_sent(*row) for row in self._store.scan(kind))
+
+    def signal(self, signal_id: bytes) -> SignalNote | None:
+        """What is kept about a signal of the member's own."""
+        found = self._store.get(Kind.SIGNAL, signal_id)
+        return None if found is None else _note(found[0])
+
+    def signals(self) -> Iterator[SignalNote]:
+        """Every signal of the member's own, oldest first."""
+        return (_note(fields) for _, fields, _ in self._store.scan(Kind.SIGNAL))
+
+    def signals_about(self, token: bytes) -> list[SignalNote]:
+        """The member's own signals that name this token."""
+        return [
+            _note(fields) for kind, fields, _ in self._store.linked(b"token" + token) if kind == Kind.SIGNAL
+        ]
+
+    def signals_of(self, reference: str) -> list[SignalNote]:
+        """The member's own signals published under this reference."""
+        rows = self._store.linked(b"reference" + reference.encode())
+        return [_note(fields) for kind, fields, _ in rows if kind == Kind.SIGNAL]
+
+    def remember(self, references: Mapping[bytes, Iterable[str]]) -> None:
+        """Keep which references of the member's own stand behind tokens it asks about or subscribes to."""
+        with self._store.transaction():
+            for token, own in references.items():
+                for reference in own:
+                    name = token + reference.encode()
+                    position = self._store.put(
+                        Kind.SUBJECT, name, {"token": token.hex(), "reference": reference}
+                    )
+                    self._store.link(b"token" + token, position)
+                    self._store.link(b"reference" + reference.encode(), position)
+
+    def references(self, token: bytes) -> list[str]:
+        """Every reference of the member's own behind a token, each once, oldest first."""
+        return list(
+            dict.fromkeys(fields["reference"] for _, fields, _ in self._store.linked(b"token" + token))
+        )
+
+    def tokens(self, reference: str) -> list[bytes]:
+        """Every token the member asked about or published under a reference of its own, each once."""
+        rows = self._store.linked(b"reference" + reference.encode())
+        found = [fields["tokens"] if kind == Kind.SIGNAL else [fields["token"]] for kind, fields, _ in rows]
+        return [
+            bytes.fromhex(token) for token in dict.fromkeys(token for tokens in found for token in tokens)
+        ]
+
+    def state(self, name: str) -> bytes | None:
+        """A single value kept under a name, such as the newest checkpoint or a resume token."""
+        found = self._store.get(Kind.STATE, name.encode())
+        return None if found is None else found[1]
+
+    def set_state(self, name: str, value: bytes) -> None:
+        """Keep a single value."""
+        with self._store.transaction():
+            self._store.put(Kind.STATE, name.encode(), {}, value)
+
+    def _put_sent(self, sent: Sent) -> None:
+        fields = {"id": sent.id.hex(), "state": sent.state, "index": sent.index, "problem": sent.problem}
+        fields["checkpoint"] = sent.checkpoint.hex()
+        self._store.put(sent.kind, sent.id, fields, sent.request, pending=sent.state == "prepared")
+
+
+def _sent(kind: int, fields: Mapping[str, Any], request: bytes) -> Sent:
+    return Sent(
+        Kind(kind),
+        bytes.fromhex(fields["id"]),
+        request,
+        fields["state"],
+        fields["index"],
+        bytes.fromhex(fields["checkpoint"]),
+        fields["problem"],
+    )
+
+
+def _note_fields(note: SignalNote) -> dict[str, Any]:
+    return {
+        "signal_id": note.signal_id.hex(),
+        "batch_id": note.batch_id.hex(),
+        "code": note.code,
+        "reference": note.reference,
+        "tokens": [token.hex() for token in note.tokens],
+        "record": note.record.hex(),
+        "salt": note.salt.hex(),
+    }
+
+
+def _note(fields: Mapping[str, Any]) -> SignalNote:
+    return SignalNote(
+        bytes.fromhex(fields["signal_id"]),
+        bytes.fromhex(fields["batch_id"]),
+        fields["code"],
+        fields["reference"],
+        tuple(map(bytes.fromhex, fields["tokens"])),
+        bytes.fromhex(fields["record"]),
+        bytes.fromhex(fields["salt"]),
+    )
