@@ -1,0 +1,253 @@
+"""The rulebook: who may publish, see and ask what, for which purpose, with which weights and limits. Data,
+not code.
+
+Invariants: the rulebook is a canonical JSON document whose SHA-256 stands in the roster; what it doesn't
+list is not allowed; a code that weighs nothing only links; per purpose, advice never falls as the band
+rises; every bucket holds a full batch. Weights are fixed-point integers (milli-nats), so that every score
+can be recomputed exactly.
+"""
+
+from functools import cached_property
+from hashlib import sha256
+from importlib.resources import files
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from signalexchange.documents import Document, Record, Sha256Hex
+from signalexchange.roster import TypeName, identifier_type, kind_value
+from signalexchange.v1.signal_pb2 import EvidenceGrade
+from signalexchange.v1.signal_service_pb2 import Action
+
+MAX_BATCH = 1000
+
+MemberKind = Literal["bank", "ecommerce", "payment_provider"]
+GradeName = Literal["suspected", "corroborated", "confirmed"]
+ActionName = Literal["allow", "authenticate", "explain", "intercept", "restrict", "freeze"]
+Name = Annotated[str, Field(strict=True, pattern=r"^[a-z][a-z0-9-]{1,63}$")]
+Days = Annotated[int, Field(strict=True, ge=1, le=3650)]
+MilliNats = Annotated[int, Field(strict=True, ge=0, le=20_000)]
+Permille = Annotated[int, Field(strict=True, ge=1, le=1000)]
+Text = Annotated[str, Field(strict=True, min_length=1, max_length=500)]
+Quota = Annotated[int, Field(strict=True, ge=1, le=10_000_000)]
+
+GRADES: dict[str, int] = {
+    "suspected": EvidenceGrade.EVIDENCE_GRADE_SUSPECTED,
+    "corroborated": EvidenceGrade.EVIDENCE_GRADE_CORROBORATED,
+    "confirmed": EvidenceGrade.EVIDENCE_GRADE_CONFIRMED,
+}
+"""Grade names → EvidenceGrade."""
+ACTIONS: dict[str, Action.ValueType] = {
+    "allow": Action.ACTION_ALLOW,
+    "authenticate": Action.ACTION_AUTHENTICATE,
+    "explain": Action.ACTION_EXPLAIN,
+    "intercept": Action.ACTION_INTERCEPT,
+    "restrict": Action.ACTION_RESTRICT,
+    "freeze": Action.ACTION_FREEZE,
+}
+"""Action names → Action, ascending in severity."""
+
+
+class Weights(Record):
+    """Log-odds a fresh signal of full confidence adds, by evidence grade, in milli-nats."""
+
+    suspected: MilliNats
+    corroborated: MilliNats
+    confirmed: MilliNats
+
+    def of(self, grade: int) -> int:
+        """Weight of an EvidenceGrade; 0 for an unspecified one."""
+        return (0, self.suspected, self.corroborated, self.confirmed)[grade] if 0 <= grade <= 3 else 0
+
+
+class Code(Record):
+    """An indicator code: what may be said, by whom, about what, and how it counts."""
+
+    code: Name
+    description: Text
+    publishers: tuple[MemberKind, ...] = Field(min_length=1)
+    subject_types: tuple[TypeName, ...] = Field(min_length=1)
+    minimum_grade: GradeName
+    needs_links: bool
+    retention_days: Days
+    half_life_days: Days
+    weights: Weights
+
+    @cached_property
+    def publisher_kinds(self) -> frozenset[str]:
+        """Kinds of members that may publish the code."""
+        return frozenset(self.publishers)
+
+    @cached_property
+    def subject_type_values(self) -> frozenset[int]:
+        """IdentifierTypes a subject may have."""
+        return frozenset(identifier_type(name) for name in self.subject_types)
+
+    @property
+    def minimum_grade_value(self) -> int:
+        """Least EvidenceGrade."""
+        return GRADES[self.minimum_grade]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.weights.suspected <= self.weights.corroborated <= self.weights.confirmed:
+            raise ValueError("weights fall as the grade rises")
+        if (self.weights.confirmed == 0) != self.needs_links:
+            raise ValueError("a code that weighs nothing needs links, and only such a code")
+        return self
+
+
+class AdviceTable(Record):
+    """What is advised in each band."""
+
+    low: ActionName
+    elevated: ActionName
+    high: ActionName
+    severe: ActionName
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        actions = [ACTIONS[name] for name in (self.low, self.elevated, self.high, self.severe)]
+        if actions != sorted(actions):
+            raise ValueError("advice falls as the band rises")
+        return self
+
+    @cached_property
+    def by_band(self) -> tuple[Action.ValueType, ...]:
+        """Action by RiskBand (index 0, unspecified, advises as low)."""
+        return tuple(ACTIONS[name] for name in (self.low, self.low, self.elevated, self.high, self.severe))
+
+
+class Purpose(Record):
+    """A purpose of look-ups and subscriptions: who may name it, and which codes it shows."""
+
+    purpose: Name
+    description: Text
+    kinds: tuple[MemberKind, ...] = Field(min_length=1)
+    codes: tuple[Name, ...] = Field(min_length=1)
+    advice: AdviceTable
+
+    @cached_property
+    def code_set(self) -> frozenset[str]:
+        """The codes shown."""
+        return frozenset(self.codes)
+
+
+class Bands(Record):
+    """Least score, in permille, of each band above low."""
+
+    elevated: Permille
+    high: Permille
+    severe: Permille
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.elevated < self.high < self.severe:
+            raise ValueError("bands are not ascending")
+        return self
+
+
+class Model(Record):
+    """Parameters of the scoring model: log-odds of a subject nobody accuses, and the most one group can
+    add."""
+
+    version: Literal["additive-1"]
+    prior: Annotated[int, Field(strict=True, ge=-20_000, le=0)]
+    group_cap: Annotated[int, Field(strict=True, ge=1, le=20_000)]
+    bands: Bands
+
+
+class Rate(Record):
+    """A token bucket: so many a second, so many at once."""
+
+    per_second: Quota
+    burst: Quota
+
+
+class Limits(Record):
+    """What one member may use. Look-ups count tokens, signals count signals, calls everything else."""
+
+    look_ups: Rate
+    signals: Rate
+    calls: Rate
+    subscriptions: Quota
+    streams: Annotated[int, Field(strict=True, ge=1, le=1000)]
+    refusals_per_minute: Annotated[int, Field(strict=True, ge=1, le=1000)]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if min(self.look_ups.burst, self.signals.burst) < MAX_BATCH:
+            raise ValueError(f"a burst of look_ups or signals is below a batch of {MAX_BATCH}")
+        return self
+
+
+class Terms(Record):
+    """How long things last: events for resuming watches, and subscriptions, in days."""
+
+    events_days: Days
+    subscription_days: Days
+
+
+class Rulebook(Document):
+    """A version of the rulebook."""
+
+    version: Annotated[int, Field(strict=True, ge=1, le=2**31)]
+    codes: tuple[Code, ...] = Field(min_length=1, max_length=1000)
+    purposes: tuple[Purpose, ...] = Field(min_length=1, max_length=100)
+    model: Model
+    limits: Limits
+    terms: Terms
+
+    def code(self, code: str) -> Code | None:
+        """The rule of an indicator code."""
+        return self._codes.get(code)
+
+    def purpose(self, purpose: str) -> Purpose | None:
+        """The rule of a purpose."""
+        return self._purposes.get(purpose)
+
+    def allows_purpose(self, purpose: str, kind: str) -> bool:
+        """Whether a member of this kind may name the purpose."""
+        rule = self._purposes.get(purpose)
+        return rule is not None and kind in rule.kinds
+
+    def digest(self) -> Sha256Hex:
+        """SHA-256 of the document, as the roster names it."""
+        return sha256(self.text().encode()).hexdigest()
+
+    @cached_property
+    def _codes(self) -> dict[str, Code]:
+        return {code.code: code for code in self.codes}
+
+    @cached_property
+    def _purposes(self) -> dict[str, Purpose]:
+        return {purpose.purpose: purpose for purpose in self.purposes}
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(self._codes) != len(self.codes):
+            raise ValueError("a code stands twice")
+        if len(self._purposes) != len(self.purposes):
+            raise ValueError("a purpose stands twice")
+        for purpose in self.purposes:
+            if not self._codes.keys() >= purpose.code_set:
+                raise ValueError(f"purpose {purpose.purpose} shows a code that is not listed")
+        return self
+
+
+def audience_mask(kinds: tuple[int, ...]) -> int:
+    """Bit set of PartyKinds; 0, for all members, when there are none."""
+    mask = 0
+    for kind in kinds:
+        mask |= 1 << kind
+    return mask
+
+
+def audience_allows(mask: int, kind: str) -> bool:
+    """Whether an audience includes a kind of party, such as "bank"."""
+    return mask == 0 or bool(mask >> kind_value(kind) & 1)
+
+
+def default_text() -> str:
+    """The packaged rulebook's text; `Rulebook.parse` reads it."""
+    return files("signalexchange").joinpath("rulebook.json").read_text("utf-8")
