@@ -56,9 +56,11 @@ format: install ## format and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lock: install ## compile requirements/dev.in anew
-	$(BIN)/pip install -q pip-tools
-	$(BIN)/pip-compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-	  --allow-unsafe --strip-extras -o requirements/dev.txt requirements/dev.in
+COMPILE = var/lock/bin/pip-compile -q --generate-hashes --no-emit-index-url --no-emit-find-links \
+  --no-emit-trusted-host --allow-unsafe --strip-extras --no-header
+lock: ## compile requirements/*.in anew
+	$(PYTHON) -m venv var/lock && var/lock/bin/pip install -q pip-tools
+	$(COMPILE) -o requirements/dev.txt requirements/dev.in
+	$(COMPILE) -c requirements/dev.txt -o requirements/run.txt requirements/run.in
 
 .PHONY: help install demo test lint bench generate format lock

@@ -8,25 +8,16 @@ keys are written with mode 0600 and are never overwritten.
 import datetime
 import ipaddress
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from signalexchange.credentials import TlsFiles
 
 CURVE = ec.SECP256R1
 CLOCK_SKEW = datetime.timedelta(minutes=5)
-
-
-@dataclass(frozen=True)
-class TlsFiles:
-    """Paths of one party's TLS files: certificate, private key, and the authority it trusts; all PEM."""
-
-    certificate: Path
-    key: Path
-    ca: Path
 
 
 def write_private(path: Path, data: bytes) -> None:
@@ -84,6 +75,13 @@ class Authority:
         write_private(folder / "ca.key", _pem(key))
         (folder / "ca.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         return cls(folder, certificate, key)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Authority":
+        """Open the authority of `folder`; raises FileNotFoundError where there is none."""
+        key = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), password=None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)  # noqa: S101 - `create` wrote it
+        return cls(folder, x509.load_pem_x509_certificate((folder / "ca.pem").read_bytes()), key)
 
     def issue(
         self,
