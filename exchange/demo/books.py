@@ -1,0 +1,99 @@
+"""A member's books: the transactions of its own customers, with identifiers as an institution holds them.
+
+Invariants: a member's file holds nothing of another member's customers; what a member may use on a day is
+what `known` and `day` give it, so that no label is seen before its time.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet
+
+from exchange.demo.identities import merchant_of, phone_of
+from exchange.demo.transactions import DAY, SCENARIO, Table
+
+COMPROMISED_TERMINAL = 2
+"""TX_FRAUD_SCENARIO of a payment at a compromised terminal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fraud:
+    """A payment that turned out to be a fraud. `time` is in Unix seconds, `amount` in CNY."""
+
+    transaction: int
+    time: int
+    merchant: str
+    phone: str
+    amount: float
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A day's payments at one terminal: how many, and what they will later turn out to be."""
+
+    payments: int
+    frauds: int
+    at_compromised: int
+
+
+def keep(table: Table, path: Path) -> None:
+    """Write one member's part of a transactions table (`transactions.SCHEMA`) as its books."""
+    columns = {
+        "transaction": table["TRANSACTION_ID"],
+        "time": table["TX_DATETIME"].cast(pa.int64()),
+        "merchant": _named(table["TERMINAL_ID"], merchant_of),
+        "phone": _named(table["CUSTOMER_ID"], phone_of),
+        "amount": table["TX_AMOUNT"],
+        "fraud": table["TX_FRAUD"],
+    }
+    if SCENARIO in table.column_names:
+        columns["scenario"] = table[SCENARIO]
+    pyarrow.parquet.write_table(pa.table(columns), path)
+
+
+class Books:
+    """One member's books, read from the file that `keep` wrote."""
+
+    def __init__(self, path: Path, first: int) -> None:
+        """`first` is midnight of the replay's first day, Unix seconds: day 0."""
+        table = pyarrow.parquet.read_table(path)
+        self.transactions: int = table.num_rows
+        self.has_scenarios = "scenario" in table.column_names
+        self._frauds = [
+            Fraud(row["transaction"], row["time"], row["merchant"], row["phone"], row["amount"])
+            for row in table.filter(pc.equal(table["fraud"], 1)).to_pylist()
+        ]
+        self._days: dict[int, dict[str, Counted]] = {}
+        number = pc.divide(pc.subtract(table["time"], first), DAY)
+        compromised = (
+            pc.equal(table["scenario"], COMPROMISED_TERMINAL).cast(pa.int64())
+            if self.has_scenarios
+            else pc.multiply(table["fraud"], 0)
+        )
+        cells = (
+            table.append_column("day", number)
+            .append_column("at_compromised", compromised)
+            .group_by(["day", "merchant"])
+            .aggregate([("fraud", "count"), ("fraud", "sum"), ("at_compromised", "sum")])
+        )
+        names = ("day", "merchant", "fraud_count", "fraud_sum", "at_compromised_sum")
+        for day, merchant, *counts in zip(*(cells[name].to_pylist() for name in names), strict=True):
+            self._days.setdefault(day, {})[merchant] = Counted(*counts)
+
+    def day(self, number: int) -> dict[str, Counted]:
+        """The payments of one day by merchant code; day 0 is the first of the replay."""
+        return self._days.get(number, {})
+
+    def known(self, after: int, until: int) -> Sequence[Fraud]:
+        """Frauds that happened after `after` and not later than `until`, in time order."""
+        return [fraud for fraud in self._frauds if after < fraud.time <= until]
+
+
+def _named(column: pa.ChunkedArray, name: Callable[[int], str]) -> pa.ChunkedArray:
+    """A column of numbers as a column of identifiers, each computed once."""
+    encoded = column.combine_chunks().dictionary_encode()
+    names = pa.array([name(number) for number in encoded.dictionary.to_pylist()], type=pa.string())
+    return pa.DictionaryArray.from_arrays(encoded.indices, names).cast(pa.string())

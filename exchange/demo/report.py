@@ -1,0 +1,201 @@
+"""What came of a run: `report.json` for machines, a summary for people.
+
+Invariants: both say the same numbers; the file has the keys that `Outcome.document` lists, whatever happened.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+
+from exchange.demo.ranking import Ranking
+from exchange.demo.scan import Findings
+
+VIEWS = ("own_view", "with_exchange")
+_BAR = 40
+
+
+@dataclass(frozen=True)
+class MemberOutcome:
+    """What one member did."""
+
+    id: str
+    kind: str
+    group: str
+    transactions: int
+    signals_published: int
+    lookups: int
+    terminals_looked_up: int
+    hits: int
+
+
+@dataclass
+class Outcome:
+    """A whole run. `rankings` maps a kind of fraud ("all", "scenario_2") to a ranking for each of VIEWS."""
+
+    source: str
+    first_day: str
+    days: int
+    evaluated_from_day: int
+    members: Sequence[MemberOutcome]
+    rankings: Mapping[str, Mapping[str, Ranking]]
+    log_size: int
+    log_verified: bool
+    log_entries: Mapping[str, int]
+    scan: Findings
+    raw_identifiers: int
+    raw_identifiers_found: int
+    control_found: bool
+    notes: Sequence[str] = ()
+    stages: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> float:
+        """Of all stages together."""
+        return sum(self.stages.values())
+
+    def failures(self) -> list[str]:
+        """What must not be, in words; empty for a good run."""
+        found = []
+        if not self.log_verified:
+            found.append("the log did not verify offline")
+        if self.raw_identifiers_found:
+            found.append(f"{self.raw_identifiers_found} raw identifiers were found at the hub")
+        if not self.control_found:
+            found.append("the planted control was not found, so the scan proves nothing")
+        return found
+
+    def document(self) -> dict[str, Any]:
+        """The content of `report.json`."""
+        precision: dict[str, Any] = {
+            view: _rounded(ranking.average_precision()) for view, ranking in self.rankings["all"].items()
+        }
+        for kind, views in self.rankings.items():
+            any_view = views[VIEWS[0]]
+            counts = {"transactions": any_view.transactions, "frauds": any_view.frauds}
+            if kind == "all":
+                precision |= counts
+            else:
+                precision[kind] = {
+                    view: _rounded(ranking.average_precision()) for view, ranking in views.items()
+                } | counts
+        return {
+            "source": self.source,
+            "replay": {
+                "first_day": self.first_day,
+                "days": self.days,
+                "evaluated_from_day": self.evaluated_from_day,
+            },
+            "members": len(self.members),
+            "by_member": [vars(member) for member in self.members],
+            "transactions": sum(member.transactions for member in self.members),
+            "signals_published": sum(member.signals_published for member in self.members),
+            "lookups": sum(member.lookups for member in self.members),
+            "terminals_looked_up": sum(member.terminals_looked_up for member in self.members),
+            "hits": sum(member.hits for member in self.members),
+            "average_precision": precision,
+            "log": {
+                "size": self.log_size,
+                "verified": self.log_verified,
+                "entries": dict(self.log_entries),
+            },
+            "raw_identifiers_found_at_hub": self.raw_identifiers_found,
+            "scan": {
+                "raw_identifiers": self.raw_identifiers,
+                "files": self.scan.files,
+                "bytes": self.scan.bytes_read,
+                "control_found": self.control_found,
+            },
+            "seconds": round(self.seconds, 1),
+            "stages": {name: round(seconds, 1) for name, seconds in self.stages.items()},
+            "notes": list(self.notes),
+        }
+
+    def write(self, path: Path) -> None:
+        """Write `report.json`."""
+        path.write_text(json.dumps(self.document(), ensure_ascii=False, indent=2) + "\n", "utf-8")
+
+
+def show(outcome: Outcome, console: Console, *, places: Mapping[str, Path]) -> None:
+    """Print the summary; `places` says what is to be found where."""
+    console.print()
+    console.print(_members(outcome))
+    console.print(_precision(outcome))
+    facts = Table.grid(padding=(0, 2))
+    facts.add_row(
+        "log",
+        f"{outcome.log_size:,} entries, " + ("verified offline" if outcome.log_verified else "NOT VERIFIED"),
+    )
+    entries = ", ".join(f"{count:,} {name}" for name, count in sorted(outcome.log_entries.items()))
+    facts.add_row("", entries)
+    facts.add_row(
+        "raw identifiers at the hub",
+        f"{outcome.raw_identifiers_found} of {outcome.raw_identifiers:,}, searched in {outcome.scan.files} "
+        f"files, {outcome.scan.bytes_read / 1e6:,.1f} MB; the planted control was "
+        + ("found" if outcome.control_found else "NOT FOUND"),
+    )
+    facts.add_row(
+        "time",
+        f"{outcome.seconds:,.0f} s: "
+        + ", ".join(f"{name} {seconds:,.0f}" for name, seconds in outcome.stages.items()),
+    )
+    for name, path in places.items():
+        facts.add_row(name, str(path))
+    console.print(facts)
+    for note in outcome.notes:
+        console.print(f"[dim]{note}[/dim]")
+    for failure in outcome.failures():
+        console.print(Panel(failure, title="failed", style="bold red"))
+
+
+def _members(outcome: Outcome) -> Table:
+    table = Table(
+        title=f"{outcome.source}: {outcome.days} days from {outcome.first_day}", title_justify="left"
+    )
+    table.add_column("member")
+    table.add_column("kind")
+    for heading in ("transactions", "signals", "look-ups", "terminals asked", "hits"):
+        table.add_column(heading, justify="right")
+    for member in outcome.members:
+        numbers = (
+            member.transactions,
+            member.signals_published,
+            member.lookups,
+            member.terminals_looked_up,
+            member.hits,
+        )
+        table.add_row(member.id, member.kind.replace("_", " "), *(f"{number:,}" for number in numbers))
+    return table
+
+
+def _precision(outcome: Outcome) -> Table:
+    table = Table(
+        title=f"Average precision of 28-day terminal risk, from day {outcome.evaluated_from_day + 1} on",
+        title_justify="left",
+    )
+    for heading in ("frauds", "evidence"):
+        table.add_column(heading)
+    table.add_column("AP", justify="right")
+    table.add_column("", width=_BAR)
+    values = {
+        (kind, view): ranking.average_precision()
+        for kind, views in outcome.rankings.items()
+        for view, ranking in views.items()
+    }
+    longest = max((value for value in values.values() if value), default=1.0)
+    for (kind, view), value in values.items():
+        frauds = outcome.rankings[kind][view].frauds
+        label = f"{kind.replace('_', ' ')} ({frauds:,})" if view == VIEWS[0] else ""
+        evidence = "own reports" if view == VIEWS[0] else "with the exchange"
+        shown = "none to rank" if value is None else f"{value:.4f}"
+        table.add_row(label, evidence, shown, "█" * round((value or 0) / longest * _BAR))
+    return table
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)
