@@ -1,0 +1,206 @@
+"""What is stored, as values: the rows between use cases and storage.
+
+Invariants: a signal's place, entry · 1024 + position in the batch, is its key and grows with the log; a
+tombstone keeps place, id, issuer and status when token, nonce and content are gone. Times are Unix seconds.
+"""
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Final, NamedTuple
+
+from exchange.domain.tree import Tile
+
+POSITIONS: Final = 1024
+"""Places an entry has; a batch has at most 1,000 signals."""
+
+
+def place(entry: int, position: int) -> int:
+    """Key of the signal at `position` of the batch in `entry`."""
+    return entry * POSITIONS + position
+
+
+class Status(IntEnum):
+    """What has become of a signal."""
+
+    ACTIVE = 0
+    WITHDRAWN = 1
+    EXPIRED = 2
+
+
+class Entry(NamedTuple):
+    """A log entry with its openings. `shown` counts the signals' subjects the entry says were shown to the
+    member."""
+
+    idx: int
+    type: int
+    member: str
+    time: int
+    shown: int
+    leaf: bytes
+    header: bytes
+    header_opening: bytes
+    payload: bytes
+    payload_opening: bytes
+
+
+class NewSignal(NamedTuple):
+    """A signal as it is stored. `audience` is a bit set of PartyKinds, 0 for all."""
+
+    place: int
+    signal_id: bytes
+    issuer: str
+    token: bytes
+    type: int
+    epoch: int
+    code: str
+    audience: int
+    confidence: int
+    grade: int
+    tlp: int
+    last_seen: int
+    expires_at: int
+    nonce: bytes
+    body: bytes
+
+
+class Hit(NamedTuple):
+    """An active signal that bears on a token asked about."""
+
+    issuer: str
+    type: int
+    epoch: int
+    code: str
+    audience: int
+    confidence: int
+    grade: int
+    tlp: int
+    last_seen: int
+
+
+class SignalState(NamedTuple):
+    """What withdrawal and expiry need of a signal; `token` is None where it was erased."""
+
+    place: int
+    signal_id: bytes
+    issuer: str
+    token: bytes | None
+    type: int
+    epoch: int
+    code: str
+    audience: int
+    status: int
+    erased: bool
+
+
+class Link(NamedTuple):
+    """`issuer` says that `token` and `subject` are one, in the signal at `place`."""
+
+    token: bytes
+    subject: bytes
+    issuer: str
+    place: int
+    expires_at: int
+
+
+class Batch(NamedTuple):
+    """An accepted batch. `next_expiry` is the earliest expiry of its active signals."""
+
+    member: str
+    batch_id: bytes
+    root: bytes
+    entry: int
+    next_expiry: int
+
+
+class Order(NamedTuple):
+    """A withdrawal carried out."""
+
+    member: str
+    order_id: bytes
+    digest: bytes
+    entry: int
+
+
+class Event(NamedTuple):
+    """News for one member's watch; `token` is None on news of its own signals."""
+
+    member: str
+    signal_id: bytes
+    change: int
+    own: bool
+    type: int
+    epoch: int
+    token: bytes | None
+    time: int
+
+
+class StoredEvent(NamedTuple):
+    """An event with its position in the one strictly growing order."""
+
+    position: int
+    event: Event
+
+
+class Subscription(NamedTuple):
+    """A member's wish to be told of a token."""
+
+    token: bytes
+    member: str
+    type: int
+    epoch: int
+    purpose: str
+    expires_at: int
+
+
+class Shown(NamedTuple):
+    """An entry that says a member was shown something: a look-up with hits, or a delivery."""
+
+    member: str
+    type: int
+    payload: bytes
+
+
+class RosterRow(NamedTuple):
+    """A roster version on the log, with the rulebook it names."""
+
+    version: int
+    note: bytes
+    rulebook: bytes
+    entry: int
+
+
+class SuspensionRow(NamedTuple):
+    """A party shut out by an entry."""
+
+    member: str
+    entry: int
+
+
+@dataclass(slots=True)
+class Delta:
+    """All that one transaction writes: every list is either written whole or not at all."""
+
+    entries: list[Entry] = field(default_factory=list)
+    tiles: list[Tile] = field(default_factory=list)
+    batches: list[Batch] = field(default_factory=list)
+    signals: list[NewSignal] = field(default_factory=list)
+    links: list[Link] = field(default_factory=list)
+    orders: list[Order] = field(default_factory=list)
+    withdrawn: list[int] = field(default_factory=list)
+    """Places of signals that become tombstones and keep their content until they expire."""
+    expired: list[int] = field(default_factory=list)
+    """Places of signals that become tombstones, or are some, whose content goes."""
+    erased: list[int] = field(default_factory=list)
+    """Places of signals whose content goes at their issuer's order."""
+    rescheduled: list[tuple[int, int, int]] = field(default_factory=list)
+    """(entry, next expiry so far, now): batches whose next expiry is to be worked out again."""
+    events: list[Event] = field(default_factory=list)
+    forgotten_events: int = 0
+    """Events up to this position go."""
+    subscriptions: list[Subscription] = field(default_factory=list)
+    unsubscribed: list[tuple[bytes, str]] = field(default_factory=list)
+    lapsed: int = 0
+    """Subscriptions that ended by then go."""
+    rosters: list[RosterRow] = field(default_factory=list)
+    suspensions: list[SuspensionRow] = field(default_factory=list)
+    reinstated: list[str] = field(default_factory=list)

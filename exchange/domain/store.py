@@ -1,0 +1,105 @@
+"""The one interface of storage, in domain verbs.
+
+Invariants: `commit` writes a Delta in one transaction, durably, or not at all; nobody but the writer calls
+it or the methods marked "writer"; the others see committed state alone and may run at any time.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from exchange.domain.records import (
+    Batch,
+    Delta,
+    Entry,
+    Hit,
+    Order,
+    RosterRow,
+    Shown,
+    SignalState,
+    StoredEvent,
+    Subscription,
+    SuspensionRow,
+)
+from exchange.domain.tree import TileKey, Tree
+
+
+class StorageFailed(Exception):  # noqa: N818 - named after what happened
+    """Storage can't be relied on any more: the process must stop and reopen."""
+
+
+class StorageFull(Exception):  # noqa: N818 - named after what happened
+    """There was no room; the transaction was rolled back and nothing was changed."""
+
+
+class Store(Protocol):
+    """Durable state and log."""
+
+    async def commit(self, delta: Delta) -> None:
+        """Write all of it durably (writer). Raises StorageFull or StorageFailed."""
+
+    async def forget_traces(self) -> None:
+        """Make content deleted before unreadable in the files too (writer). Raises StorageFailed."""
+
+    async def hits(self, tokens: Sequence[bytes], now: int) -> dict[bytes, list[Hit]]:
+        """Active signals on the tokens, or joined to them by their issuer's own links (writer)."""
+
+    async def batches(self, ids: Sequence[tuple[str, bytes]]) -> dict[tuple[str, bytes], Batch]:
+        """Accepted batches of (member, batch id) (writer)."""
+
+    async def known_signals(self, signal_ids: Sequence[bytes]) -> set[bytes]:
+        """Those of the ids that are taken, by tombstones too (writer)."""
+
+    async def signals(self, signal_ids: Sequence[bytes]) -> dict[bytes, SignalState]:
+        """Signals by id."""
+
+    async def order(self, member: str, order_id: bytes) -> Order | None:
+        """A withdrawal carried out before (writer)."""
+
+    async def linked_tokens(self, states: Sequence[SignalState]) -> dict[int, list[bytes]]:
+        """By place: tokens through which the signals were findable besides their own."""
+
+    async def due(self, now: int, limit: int) -> tuple[list[SignalState], list[tuple[int, int]]]:
+        """Expired signals that have content, about `limit`, and (entry, next expiry) of their batches
+        (writer)."""
+
+    async def subscribers(self, tokens: Sequence[bytes], now: int) -> dict[bytes, list[Subscription]]:
+        """Subscriptions in force on the tokens (writer)."""
+
+    async def subscription_count(self, member: str, now: int, without: Sequence[bytes]) -> int:
+        """Subscriptions the member holds, not counting those on the tokens `without` (writer)."""
+
+    async def held_subscriptions(self, member: str, tokens: Sequence[bytes]) -> list[Subscription]:
+        """The member's subscriptions on the tokens (writer)."""
+
+    async def old_events(self, before: int) -> int:
+        """Position of the last event older than `before` (Unix seconds); 0 if none (writer)."""
+
+    async def restore_tree(self) -> Tree:
+        """The tree as last committed (at start)."""
+
+    async def tiles(self, keys: Sequence[TileKey]) -> dict[TileKey, bytes]:
+        """Complete tiles by key."""
+
+    async def entries(self, indices: Sequence[int]) -> list[Entry]:
+        """Entries by index, ascending."""
+
+    async def entry_range(self, start: int, limit: int) -> list[Entry]:
+        """Entries from `start` on, at most `limit`, without their payloads."""
+
+    async def shown(self, start: int, stop: int) -> list[Shown]:
+        """Entries in [start, stop) that say something was shown."""
+
+    async def events(self, member: str, after: int, limit: int) -> list[StoredEvent]:
+        """The member's events after a position, at most `limit`."""
+
+    async def event_bounds(self) -> tuple[int, int]:
+        """(position up to which events are forgotten, position of the newest event ever)."""
+
+    async def rosters(self) -> list[RosterRow]:
+        """All roster versions, ascending."""
+
+    async def suspensions(self) -> list[SuspensionRow]:
+        """Parties shut out at present."""
+
+    async def secret(self, name: str) -> bytes:
+        """A random 32-byte secret of this database, made at first use."""

@@ -1,0 +1,353 @@
+"""SQLite behind `exchange.domain.store.Store`: the writer's connection.
+
+Invariants: one process holds the folder (flock); one connection writes, and only inside BEGIN IMMEDIATE …
+COMMIT of one `commit` at a time; a COMMIT that returned is on disk (WAL, synchronous=FULL). Deleted content
+is overwritten (secure_delete) and, after `forget_traces`, gone from the write-ahead log too. No other
+module knows SQL.
+"""
+
+import asyncio
+import fcntl
+import os
+import sqlite3
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final, Self
+
+import aiosqlite
+from signalexchange.errors import ConfigError
+
+from exchange.domain.records import (
+    Batch,
+    Delta,
+    Hit,
+    Order,
+    SignalState,
+    Status,
+    Subscription,
+)
+from exchange.domain.store import StorageFailed, StorageFull
+from exchange.storage.reader import SIGNAL_STATE, Reader, chunks, padded, positions
+
+FILE: Final = "exchange.db"
+_PRAGMAS: Final = (
+    "PRAGMA busy_timeout = 5000",
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA secure_delete = ON",
+    "PRAGMA foreign_keys = ON",
+    # 64 MiB of pages: the indexes on random ids and tokens stay in memory longer.
+    "PRAGMA cache_size = -65536",
+    # In pages: a checkpoint every 16 MiB instead of 4, since it makes one commit wait for its fsync.
+    "PRAGMA wal_autocheckpoint = 4096",
+)
+_CLEAR: Final = (
+    "UPDATE signals SET status = ?, token = NULL, nonce = NULL, body = NULL, code = '', audience = 0,"
+    " confidence = 0, grade = 0, tlp = 0, last_seen = 0 WHERE place = ?"
+)
+_BUSY_ATTEMPTS: Final = 4
+
+
+class SqliteStore(Reader):
+    """A store in `folder`; made by `open`."""
+
+    def __init__(
+        self, folder: Path, lock: int, write: aiosqlite.Connection, read: aiosqlite.Connection
+    ) -> None:
+        super().__init__(read)
+        self._folder = folder
+        self._lock = lock
+        self._write = write
+
+    @classmethod
+    async def open(cls, folder: Path) -> Self:
+        """Open or make the database in `folder`. Raises ConfigError naming the path where that can't be."""
+        path = folder / FILE
+        lock = -1
+        connections: list[aiosqlite.Connection] = []
+        try:
+            os.makedirs(folder, exist_ok=True)  # noqa: PTH103 - blocking, once, before anything is served
+            lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            write = await aiosqlite.connect(path, isolation_level=None, cached_statements=512)
+            connections.append(write)
+            for pragma in _PRAGMAS:
+                await write.execute_fetchall(pragma)
+            await _migrate(write, path)
+            read = await aiosqlite.connect(
+                f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, cached_statements=128
+            )
+            connections.append(read)
+            await read.execute_fetchall("PRAGMA busy_timeout = 5000")
+            await read.execute_fetchall("PRAGMA cache_size = -16384")
+        except (OSError, sqlite3.Error, ConfigError) as error:
+            for connection in connections:
+                await connection.close()
+            if lock >= 0:
+                os.close(lock)
+            if isinstance(error, BlockingIOError):
+                raise ConfigError(f"{folder}: in use by another process") from None
+            if isinstance(error, OSError):
+                raise ConfigError(f"{error.filename or path}: {error.strerror}") from None
+            if isinstance(error, sqlite3.Error):
+                raise ConfigError(f"{path}: {error}") from None
+            raise
+        return cls(folder, lock, write, read)
+
+    async def close(self) -> None:
+        """Fold the write-ahead log into the database and close it."""
+        await self._read.close()
+        try:
+            await self._write.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error:
+            pass  # nothing is lost: the log is read at the next start
+        finally:
+            await self._write.close()
+            os.close(self._lock)
+
+    async def commit(self, delta: Delta) -> None:
+        """Write all of it durably. Raises StorageFull or StorageFailed."""
+        try:
+            await self._write.execute_fetchall("BEGIN IMMEDIATE")
+            await self._write_rows(delta)
+            await self._write.execute_fetchall("COMMIT")
+        except sqlite3.Error as error:
+            await self._roll_back(error)
+
+    async def _roll_back(self, error: sqlite3.Error) -> None:
+        full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        try:
+            if self._write.in_transaction:
+                await self._write.execute_fetchall("ROLLBACK")
+        except sqlite3.Error:
+            full = False
+        if full:
+            raise StorageFull("no room in storage") from error
+        # Whether a failed COMMIT or fsync reached the disk can't be known from here: only reopening tells.
+        raise StorageFailed(f"storage failed: {error}") from error
+
+    async def _write_rows(self, delta: Delta) -> None:
+        many = self._write.executemany
+        if delta.entries:
+            await many("INSERT INTO entries VALUES (?,?,?,?,?,?,?,?,?,?)", delta.entries)
+        if delta.tiles:
+            await many("INSERT INTO tiles VALUES (?,?,?)", delta.tiles)
+        if delta.batches:
+            await many("INSERT INTO batches VALUES (?,?,?,?,?)", delta.batches)
+        if delta.signals:
+            await many(
+                "INSERT INTO signals (place, signal_id, issuer, token, type, epoch, code, audience,"
+                " confidence, grade, tlp, last_seen, expires_at, nonce, body) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                delta.signals,
+            )
+        if delta.links:
+            await many("INSERT OR IGNORE INTO links VALUES (?,?,?,?,?)", delta.links)
+        if delta.orders:
+            await many("INSERT INTO orders VALUES (?,?,?,?)", delta.orders)
+        await self._write_tombstones(delta)
+        if delta.events:
+            await many(
+                "INSERT INTO events (member, signal_id, change, own, type, epoch, token, time)"
+                " VALUES (?,?,?,?,?,?,?,?)",
+                delta.events,
+            )
+        if delta.forgotten_events:
+            await many("DELETE FROM events WHERE position <= ?", [(delta.forgotten_events,)])
+            await many(
+                "UPDATE meta SET value = ? WHERE name = 'forgotten_events'", [(delta.forgotten_events,)]
+            )
+        if delta.subscriptions:
+            await many("INSERT OR REPLACE INTO subscriptions VALUES (?,?,?,?,?,?)", delta.subscriptions)
+        if delta.unsubscribed:
+            await many("DELETE FROM subscriptions WHERE token = ? AND member = ?", delta.unsubscribed)
+        if delta.lapsed:
+            await many("DELETE FROM subscriptions WHERE expires_at <= ?", [(delta.lapsed,)])
+        if delta.rosters:
+            await many("INSERT INTO rosters VALUES (?,?,?,?)", delta.rosters)
+        if delta.suspensions:
+            await many("INSERT INTO suspensions VALUES (?,?)", delta.suspensions)
+        if delta.reinstated:
+            await many("DELETE FROM suspensions WHERE member = ?", [(member,) for member in delta.reinstated])
+
+    async def _write_tombstones(self, delta: Delta) -> None:
+        many = self._write.executemany
+        if delta.withdrawn:
+            await many(
+                "UPDATE signals SET status = ? WHERE place = ?",
+                [(Status.WITHDRAWN, place) for place in delta.withdrawn],
+            )
+        if delta.erased:
+            await many(_CLEAR, [(Status.WITHDRAWN, place) for place in delta.erased])
+        if delta.expired:
+            await many(_CLEAR, [(Status.EXPIRED, place) for place in delta.expired])
+        gone = [(place,) for place in (*delta.withdrawn, *delta.erased, *delta.expired)]
+        if gone:
+            await many("DELETE FROM links WHERE place = ?", gone)
+        if delta.rescheduled:
+            await many(
+                "UPDATE batches SET next_expiry = (SELECT min(expires_at) FROM signals"
+                " WHERE place BETWEEN ? AND ? AND body IS NOT NULL AND expires_at > ?)"
+                " WHERE next_expiry = ? AND entry = ?",
+                [(*positions(entry), now, was, entry) for entry, was, now in delta.rescheduled],
+            )
+
+    async def forget_traces(self) -> None:
+        """Make content deleted before unreadable in the files too. Raises StorageFailed."""
+        try:
+            for _ in range(_BUSY_ATTEMPTS):
+                (row,) = await self._write.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+                if row[0] == 0:
+                    return
+                await asyncio.sleep(0.05)
+        except sqlite3.Error as error:
+            raise StorageFailed(f"storage failed: {error}") from error
+        raise StorageFull("a reader keeps the write-ahead log")
+
+    async def hits(self, tokens: Sequence[bytes], now: int) -> dict[bytes, list[Hit]]:
+        """Active signals on the tokens, or joined to them by their issuer's own links."""
+        found: dict[bytes, list[Hit]] = {}
+        for chunk in chunks(tokens):
+            text, parameters = padded(chunk)
+            rows = await self._writer_rows(
+                f"WITH asked (asked) AS (VALUES {text.replace('?', '(?)')}),"  # noqa: S608 - marks only
+                " joined (asked, subject, issuer) AS (SELECT DISTINCT asked, subject, issuer FROM"
+                "  (SELECT DISTINCT asked FROM asked) CROSS JOIN links ON token = asked WHERE expires_at > ?)"
+                " SELECT asked, s.issuer, s.type, s.epoch, code, audience, confidence, grade, tlp, last_seen"
+                " FROM (SELECT DISTINCT asked FROM asked) CROSS JOIN signals s ON s.token = asked"
+                " WHERE status = 0 AND expires_at > ?"
+                " UNION ALL"
+                " SELECT asked, s.issuer, s.type, s.epoch, code, audience, confidence, grade, tlp, last_seen"
+                " FROM joined CROSS JOIN signals s ON s.token = joined.subject AND s.issuer = joined.issuer"
+                " WHERE status = 0 AND expires_at > ?",
+                [*parameters, now, now, now],
+            )
+            for token, *rest in rows:
+                found.setdefault(token, []).append(Hit(*rest))
+        return found
+
+    async def batches(self, ids: Sequence[tuple[str, bytes]]) -> dict[tuple[str, bytes], Batch]:
+        """Accepted batches of (member, batch id)."""
+        found = {}
+        for member, batch_id in ids:
+            for row in await self._writer_rows(
+                "SELECT member, batch_id, root, entry, coalesce(next_expiry, 0) FROM batches"
+                " WHERE member = ? AND batch_id = ?",
+                (member, batch_id),
+            ):
+                found[(member, batch_id)] = Batch(*row)
+        return found
+
+    async def known_signals(self, signal_ids: Sequence[bytes]) -> set[bytes]:
+        """Those of the ids that are taken, by tombstones too."""
+        known: set[bytes] = set()
+        for chunk in chunks(signal_ids):
+            text, parameters = padded(chunk)
+            rows = await self._writer_rows(
+                f"SELECT signal_id FROM signals WHERE signal_id IN ({text})",  # noqa: S608 - marks only
+                parameters,
+            )
+            known.update(row[0] for row in rows)
+        return known
+
+    async def order(self, member: str, order_id: bytes) -> Order | None:
+        """A withdrawal carried out before."""
+        rows = await self._writer_rows(
+            "SELECT member, order_id, digest, entry FROM orders WHERE member = ? AND order_id = ?",
+            (member, order_id),
+        )
+        return Order(*rows[0]) if rows else None
+
+    async def due(self, now: int, limit: int) -> tuple[list[SignalState], list[tuple[int, int]]]:
+        """Expired signals that have content, about `limit`, and (entry, next expiry) of their batches."""
+        due: list[SignalState] = []
+        batches: list[tuple[int, int]] = []
+        for entry, next_expiry in await self._writer_rows(
+            "SELECT entry, next_expiry FROM batches WHERE next_expiry <= ? ORDER BY next_expiry LIMIT 256",
+            (now,),
+        ):
+            if len(due) >= limit:
+                break
+            rows = await self._writer_rows(
+                f"SELECT {SIGNAL_STATE} WHERE place BETWEEN ? AND ? AND body IS NOT NULL AND expires_at <= ?",
+                (*positions(entry), now),
+            )
+            due.extend(SignalState(*row) for row in rows)
+            batches.append((entry, next_expiry))
+        return due, batches
+
+    async def subscribers(self, tokens: Sequence[bytes], now: int) -> dict[bytes, list[Subscription]]:
+        """Subscriptions in force on the tokens."""
+        found: dict[bytes, list[Subscription]] = {}
+        for chunk in chunks(tokens):
+            text, parameters = padded(chunk)
+            rows = await self._writer_rows(
+                "SELECT token, member, type, epoch, purpose, expires_at FROM subscriptions"  # noqa: S608
+                f" WHERE token IN ({text}) AND expires_at > ?",
+                [*parameters, now],
+            )
+            for row in rows:
+                found.setdefault(row[0], []).append(Subscription(*row))
+        return found
+
+    async def subscription_count(self, member: str, now: int, without: Sequence[bytes]) -> int:
+        """Subscriptions the member holds, not counting those on the tokens `without`."""
+        (all_of_them,) = await self._writer_rows(
+            "SELECT count(*) FROM subscriptions WHERE member = ? AND expires_at > ?", (member, now)
+        )
+        held = await self.held_subscriptions(member, without)
+        return int(all_of_them[0]) - sum(row.expires_at > now for row in held)
+
+    async def held_subscriptions(self, member: str, tokens: Sequence[bytes]) -> list[Subscription]:
+        """The member's subscriptions on the tokens."""
+        text, parameters = padded(tokens)
+        rows = await self._writer_rows(
+            "SELECT token, member, type, epoch, purpose, expires_at FROM subscriptions"  # noqa: S608
+            f" WHERE token IN ({text}) AND member = ?",
+            [*parameters, member],
+        )
+        return [Subscription(*row) for row in rows]
+
+    async def old_events(self, before: int) -> int:
+        """Position of the last event older than `before`; 0 if none."""
+        # Events are written in time order; the newest old one is found from the old end.
+        rows = await self._writer_rows(
+            "SELECT coalesce(max(position), 0) FROM"
+            " (SELECT position, time FROM events ORDER BY position LIMIT 5000) WHERE time < ?",
+            (before,),
+        )
+        return int(rows[0][0])
+
+    async def secret(self, name: str) -> bytes:
+        """A random 32-byte secret of this database, made at first use."""
+        key = f"secret_{name}"
+        await self._write.execute_fetchall("INSERT OR IGNORE INTO meta VALUES (?, ?)", (key, os.urandom(32)))
+        rows = await self._writer_rows("SELECT value FROM meta WHERE name = ?", (key,))
+        return bytes(rows[0][0])
+
+    async def _writer_rows(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
+        try:
+            return list(await self._write.execute_fetchall(sql, parameters))
+        except sqlite3.Error as error:
+            raise StorageFailed(f"storage failed: {error}") from error
+
+
+async def _migrate(write: aiosqlite.Connection, path: Path) -> None:
+    """Apply the numbered migrations that are missing, each in a transaction. Raises ConfigError on a newer
+    database."""
+    scripts = sorted(
+        (
+            file
+            for file in files("exchange.storage").joinpath("migrations").iterdir()
+            if file.name.endswith(".sql")
+        ),
+        key=lambda file: file.name,
+    )
+    ((version,),) = await write.execute_fetchall("PRAGMA user_version")
+    if version > len(scripts):
+        raise ConfigError(f"{path}: written by a newer version of the hub")
+    for number, script in enumerate(scripts[version:], start=version + 1):
+        await write.executescript(
+            f"BEGIN IMMEDIATE; {script.read_text('utf-8')}; PRAGMA user_version = {number}; COMMIT;"
+        )
