@@ -1,0 +1,1 @@
+"""The custodian's process: one share of every token key, budgets, partial evaluations with proofs."""

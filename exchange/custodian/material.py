@@ -1,0 +1,151 @@
+"""What a custodian works with and reads again while it runs: roster chain, key manifest, its own shares.
+
+Invariants: callers and budgets come from the newest roster version that extends, note by note from 0001.note,
+the chain in force; keys come from the newest manifest that verifies under that roster and of which every
+share is held. A file that can't be used leaves what was in force in force, unless the roster itself has moved
+away from it: then the custodian evaluates nothing until a manifest of the new roster is there. Neither chain
+nor manifest ever goes back.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+from signalexchange.credentials import read_file
+from signalexchange.errors import ConfigError, ExchangeError, VerificationError
+from signalexchange.manifest import KeyManifest, open_manifest
+from signalexchange.roster import Party, Roster, RosterChain
+
+from exchange.custodian.config import CustodianConfig
+from exchange.custodian.shares import matching, read_shares
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Keys:
+    """A verified manifest, the note it came in, and the custodian's share of each (IdentifierType, epoch)."""
+
+    note: bytes
+    manifest: KeyManifest
+    shares: dict[tuple[int, int], bytes]
+
+
+@dataclass(frozen=True)
+class Material:
+    """What is in force: roster chain, own share index, keys (None while no manifest fits the roster)."""
+
+    chain: RosterChain
+    index: int
+    keys: Keys | None
+
+
+class Watched:
+    """Material from files, read again when they change; the interceptor's directory of parties."""
+
+    def __init__(self, config: CustodianConfig) -> None:
+        """Read everything. Raises ConfigError that names the file."""
+        self._config = config
+        self._stamp = self._stamps()
+        chain = _named(config.roster, lambda: _read_chain(config.roster))
+        index = _named(config.roster, lambda: _index(chain.current, config.custodian))
+        keys = _named(config.manifest, lambda: self._read_keys(chain.current))
+        self.material = Material(chain, index, keys)
+
+    @property
+    def roster(self) -> Roster:
+        """The roster in force."""
+        return self.material.chain.current
+
+    def party_by_spiffe(self, spiffe_id: str) -> Party | None:
+        """The enrolled party of that identity."""
+        return self.roster.party_by_spiffe(spiffe_id)
+
+    def is_suspended(self, member: str) -> bool:
+        """Never: a suspension is the hub's; custodians follow the roster, which a quorum changes."""
+        return False
+
+    def changed(self) -> bool:
+        """Whether a file was added, replaced or altered since it was read."""
+        return self._stamps() != self._stamp
+
+    def reload(self) -> list[str]:
+        """Read the files again, take what can be used, and say what can't and why."""
+        self._stamp = self._stamps()
+        problems: list[str] = []
+        chain, keys = self.material.chain, self.material.keys
+        try:
+            fresh = _read_chain(self._config.roster)
+            if fresh.versions[: len(chain.versions)] != chain.versions:
+                raise VerificationError("the notes no longer begin with those in force")
+            index = _index(fresh.current, self._config.custodian)
+            self.material = replace(self.material, chain=fresh, index=index)
+        except ExchangeError as error:
+            problems.append(f"{self._config.roster}: {error}")
+        try:
+            read = self._read_keys(self.roster)
+            if keys is not None and read.manifest.version < keys.manifest.version:
+                raise VerificationError("the manifest is older than the one in force")
+            keys = read
+        except ExchangeError as error:
+            problems.append(f"{self._config.manifest}: {error}")
+            keys = self._kept(keys, problems)
+        self.material = replace(self.material, keys=keys)
+        return problems
+
+    def _kept(self, keys: Keys | None, problems: list[str]) -> Keys | None:
+        if keys is not None:
+            try:
+                open_manifest(keys.note, self.roster)
+            except ExchangeError as error:
+                problems.append(f"the manifest in force no longer fits the roster: {error}")
+                return None
+        return keys
+
+    def _read_keys(self, roster: Roster) -> Keys:
+        note = read_file(self._config.manifest, "key manifest")
+        manifest = open_manifest(note, roster)
+        files = [read_shares(path) for path in self._config.shares]
+        index = _index(roster, self._config.custodian)
+        if any(file.custodian != self._config.custodian or file.index != index for file in files):
+            raise VerificationError(f"a share file is not custodian {self._config.custodian}'s")
+        return Keys(note, manifest, matching(files, manifest))
+
+    def _stamps(self) -> dict[Path, tuple[int, int, int]]:
+        config = self._config
+        stamps = {}
+        for path in (*sorted(config.roster.glob("*.note")), config.manifest, *config.shares):
+            try:
+                stat = path.stat()
+            except OSError:
+                continue
+            stamps[path] = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+        return stamps
+
+
+def _named(path: Path, read: Callable[[], Result]) -> Result:
+    try:
+        return read()
+    except ConfigError:
+        raise
+    except ExchangeError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def _read_chain(folder: Path) -> RosterChain:
+    """The chain of 0001.note, 0002.note and so on, as far as they go without a gap."""
+    chain = RosterChain.start(read_file(folder / "0001.note", "roster"))
+    while (path := folder / f"{len(chain.versions) + 1:04d}.note").exists():
+        try:
+            chain = chain.extend(read_file(path, "roster"))
+        except ExchangeError as error:
+            raise VerificationError(f"{path.name}: {error}") from None
+    return chain
+
+
+def _index(roster: Roster, name: str) -> int:
+    for custodian in roster.custodians:
+        if custodian.id == name:
+            return custodian.index
+    raise VerificationError(f"the roster has no custodian {name}")
