@@ -33,6 +33,12 @@ class Tls(_Section):
     ca: File
 
 
+class Metrics(_Section):
+    """Where Prometheus metrics are served: host:port of a local address."""
+
+    listen: Address
+
+
 class Replay(_Section):
     """The file that holds the time of a replay: Unix seconds in decimal."""
 
@@ -42,10 +48,9 @@ class Replay(_Section):
 class CustodianConfig(_Section):
     """Everything a custodian's file says.
 
-    custodian: its id on the roster. listen, metrics: host:port (port 0 picks one); without metrics none are
-    served. data_dir: where the budgets are kept. roster: folder of the roster's notes, 0001.note being the
-    trust anchor. manifest: the co-signed key manifest. shares: the share files of all ceremonies whose keys
-    it still lists.
+    custodian: its id on the roster. listen: host:port (port 0 picks one). data_dir: where the budgets are
+    kept. roster: folder of the roster's notes, 0001.note being the trust anchor. manifest: the co-signed key
+    manifest. shares: the share files of all ceremonies whose keys it still lists.
     """
 
     custodian: Annotated[str, Field(min_length=1)]
@@ -55,7 +60,7 @@ class CustodianConfig(_Section):
     manifest: File
     shares: Annotated[tuple[File, ...], Field(min_length=1)]
     tls: Tls
-    metrics: Address | None = None
+    metrics: Metrics | None = None
     replay: Replay | None = None
 
 

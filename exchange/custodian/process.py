@@ -99,11 +99,11 @@ class Custodian:
         except RuntimeError:
             raise ConfigError(f"listen: can't listen at {self._config.listen}") from None
         if self._config.metrics:
-            host, _, port = self._config.metrics.rpartition(":")
+            host, _, port = self._config.metrics.listen.rpartition(":")
             try:
                 self.metrics_port = self._metrics.serve(host.strip("[]"), int(port))
             except OSError as error:
-                raise ConfigError(f"metrics: {self._config.metrics}: {error.strerror}") from None
+                raise ConfigError(f"metrics.listen: {error.strerror}") from None
         await self._set_health()
         if self._config.replay:
             await self._health.set(REPLAY, HealthCheckResponse.SERVING)
