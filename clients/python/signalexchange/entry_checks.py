@@ -1,0 +1,194 @@
+"""What opened entries of a log must keep: members' signatures, orders, receipts and disclosures.
+
+Invariants: an entry's content is looked at only after its commitments opened; a signature counts under the
+key that the roster in force at the entry's place gave its member at the entry's time, never under another;
+each batch id of a member stands on the log once.
+"""
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable, Sequence, Set
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+from google.protobuf.message import Message
+
+from signalexchange import envelope
+from signalexchange.checkpoint import Checkpoint
+from signalexchange.entries import check_header, check_payload
+from signalexchange.entry_payloads import parse_header, parse_payload
+from signalexchange.errors import ExchangeError, VerificationError
+from signalexchange.evidence import HeldReceipt, Opening
+from signalexchange.report import Report
+from signalexchange.roster import Roster
+from signalexchange.tiles import TILE_WIDTH, read_leaves
+from signalexchange.v1.log_entry_pb2 import BatchEntry, EntryHeader, OpeningEntry, WithdrawalEntry
+
+
+class EntryOpener:
+    """Opens entries against the leaves of a folder, of which the first `size` are sound."""
+
+    def __init__(self, folder: Path, size: int) -> None:
+        # Openings come in order for the most part: the last bundle serves the next one too.
+        @lru_cache(maxsize=4)
+        def bundle(number: int) -> list[bytes]:
+            start = number * TILE_WIDTH
+            return list(read_leaves(folder, min(start + TILE_WIDTH, size), start))
+
+        self._bundle = bundle
+
+    def open(self, opening: Opening) -> tuple[EntryHeader, Message | None]:
+        """Header and, where opened, payload; raises MalformedError or VerificationError unless all of it
+        holds.
+        """
+        leaf = self._bundle(opening.index // TILE_WIDTH)[opening.index % TILE_WIDTH]
+        check_header(leaf, opening.header, opening.header_opening)
+        header = parse_header(opening.header)
+        if opening.payload is None or opening.payload_opening is None:
+            return header, None
+        check_payload(leaf, opening.payload, opening.payload_opening)
+        return header, parse_payload(header.type, opening.payload)
+
+
+class Held(NamedTuple):
+    """A receipt with its checkpoint, which the log signed."""
+
+    receipt: HeldReceipt
+    checkpoint: Checkpoint
+
+
+class EntryChecker:
+    """Judges opened entries, each once, and writes what it finds into the report.
+
+    `rosters` are the versions on the log, `roster_indices` the entries that hold them, both ascending;
+    `proved_roots` the (size, root) that the leaves lead to.
+    """
+
+    def __init__(
+        self,
+        report: Report,
+        rosters: Sequence[Roster],
+        roster_indices: Sequence[int],
+        proved_roots: Set[tuple[int, bytes]],
+        receipts: Iterable[Held],
+        disclosures: Iterable[envelope.SignalDisclosure],
+    ) -> None:
+        self.report = report
+        self.rosters = rosters
+        self.roster_indices = roster_indices
+        self.proved_roots = proved_roots
+        self.receipts: dict[int, list[Held]] = defaultdict(list)
+        for held in receipts:
+            self.receipts[held.receipt.index].append(held)
+        self.disclosures: dict[int, list[envelope.SignalDisclosure]] = defaultdict(list)
+        for disclosure in disclosures:
+            self.disclosures[disclosure.index].append(disclosure)
+        self._batches: set[tuple[str, bytes]] = set()
+
+    def judge(self, index: int, header: EntryHeader, payload: Message) -> None:
+        """Check what the entry says, and the receipts and disclosures in hand about it."""
+        if isinstance(payload, BatchEntry):
+            self._batch(index, header, payload)
+        elif isinstance(payload, WithdrawalEntry):
+            self._withdrawal(index, header, payload)
+        elif isinstance(payload, OpeningEntry) and payload.indices[-1] >= index:
+            self.report.problem("payloads", index, "opens entries that did not exist yet")
+        for held in self.receipts.pop(index, ()):
+            self._receipt(index, held, payload)
+        for disclosure in self.disclosures.pop(index, ()):
+            self._disclosure(index, header, disclosure, payload)
+
+    def left_over(self) -> None:
+        """Count the receipts and disclosures of entries that were never judged as not checked."""
+        receipts = sum(len(held) for held in self.receipts.values())
+        disclosures = sum(len(shown) for shown in self.disclosures.values())
+        self.report.skip("receipt of an entry that is not opened", receipts)
+        self.report.skip("disclosure from an entry that is not opened", disclosures)
+
+    def _key(self, index: int, header: EntryHeader, origin: str, member: str, key_id: str) -> bytes | None:
+        """The key a statement must be signed with; None, counted as not checked, where no roster is known."""
+        version = bisect_left(self.roster_indices, index)
+        if not version:
+            self.report.skip("signature before the first opened roster entry")
+            return None
+        roster = self.rosters[version - 1]
+        if origin != roster.origin:
+            raise VerificationError("the statement is for another log")
+        if member != header.member:
+            raise VerificationError("the statement is another member's than the header's")
+        key = roster.signing_key(member, key_id, header.time)
+        if key is None:
+            raise VerificationError("signed with a key that the roster did not give the member at that time")
+        return key
+
+    def _batch(self, index: int, header: EntryHeader, payload: BatchEntry) -> None:
+        try:
+            statement = envelope.parse_statement(payload.statement)
+            key = self._key(index, header, statement.origin, statement.member, statement.key_id)
+            if key is None:
+                return
+            envelope.open_batch(payload.statement, payload.signature, key)
+            if (statement.member, statement.batch_id) in self._batches:
+                raise VerificationError("the batch stands on the log twice")
+        except ExchangeError as error:
+            self.report.problem("batches", index, error)
+            return
+        self._batches.add((statement.member, statement.batch_id))
+        self.report.count("batches")
+
+    def _withdrawal(self, index: int, header: EntryHeader, payload: WithdrawalEntry) -> None:
+        statements = [
+            held.receipt.statement
+            for held in self.receipts.get(index, ())
+            if sha256(held.receipt.statement).digest() == payload.statement_digest
+        ]
+        try:
+            if any(place.index >= index for place in payload.positions):
+                raise VerificationError("withdraws signals that were not on the log yet")
+            if not statements:
+                self.report.skip("withdrawal whose statement is not in the folder")
+                return
+            statement = envelope.parse_withdrawal(statements[0])
+            key = self._key(index, header, statement.origin, statement.member, statement.key_id)
+            if key is None:
+                return
+            envelope.open_withdrawal(statements[0], payload.signature, key)
+            if len(payload.positions) != len(statement.signal_ids):
+                raise VerificationError("withdraws another number of signals than the order")
+        except ExchangeError as error:
+            self.report.problem("withdrawals", index, error)
+            return
+        self.report.count("withdrawals")
+
+    def _receipt(self, index: int, held: Held, payload: Message) -> None:
+        statement, checkpoint = held.receipt.statement, held.checkpoint
+        if isinstance(payload, BatchEntry):
+            same = payload.statement == statement
+        elif isinstance(payload, WithdrawalEntry):
+            same = payload.statement_digest == sha256(statement).digest()
+        else:
+            same = not statement
+        if not same:
+            self.report.problem("receipts", index, "the entry is not what the receipt acknowledged")
+        elif (checkpoint.size, checkpoint.root) in self.proved_roots:
+            self.report.count("receipts")
+        else:
+            self.report.skip("receipt whose checkpoint is not proved by the leaves")
+
+    def _disclosure(
+        self, index: int, header: EntryHeader, disclosure: envelope.SignalDisclosure, payload: Message
+    ) -> None:
+        try:
+            if not isinstance(payload, BatchEntry) or payload.statement != disclosure.statement:
+                raise VerificationError("the entry is not the batch that the signal is disclosed from")
+            statement = envelope.parse_statement(disclosure.statement)
+            key = self._key(index, header, statement.origin, statement.member, statement.key_id)
+            if key is None:
+                return
+            envelope.verify_disclosure(disclosure, key)
+        except ExchangeError as error:
+            self.report.problem("disclosures", index, error)
+            return
+        self.report.count("disclosures")

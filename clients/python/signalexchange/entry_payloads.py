@@ -1,0 +1,103 @@
+"""Headers and payloads of the log's entries, read strictly by their type.
+
+Invariants: the header's type says which message a payload is; unknown types and unknown fields are refused,
+sizes and orders the contract states are checked. Whether what an entry says is true is for its readers.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from google.protobuf.message import Message
+
+from signalexchange.envelope import ID_SIZE, MAX_SIGNALS, parse_message
+from signalexchange.errors import MalformedError
+from signalexchange.note import SIGNATURE_SIZE
+from signalexchange.v1.log_entry_pb2 import (
+    AccessEntry,
+    BatchEntry,
+    DeliveryEntry,
+    EntryHeader,
+    EntryType,
+    OpeningEntry,
+    RefusalEntry,
+    RosterEntry,
+    SuspensionEntry,
+    WithdrawalEntry,
+)
+
+TOKEN_SIZE = 32
+SALT_SIZE = 16
+DIGEST_SIZE = 32
+
+PAYLOADS: dict[int, type[Message]] = {
+    EntryType.ENTRY_TYPE_ROSTER: RosterEntry,
+    EntryType.ENTRY_TYPE_SUSPENSION: SuspensionEntry,
+    EntryType.ENTRY_TYPE_BATCH: BatchEntry,
+    EntryType.ENTRY_TYPE_WITHDRAWAL: WithdrawalEntry,
+    EntryType.ENTRY_TYPE_LOOK_UP: AccessEntry,
+    EntryType.ENTRY_TYPE_SUBSCRIPTION: AccessEntry,
+    EntryType.ENTRY_TYPE_DELIVERY: DeliveryEntry,
+    EntryType.ENTRY_TYPE_REFUSAL: RefusalEntry,
+    EntryType.ENTRY_TYPE_OPENING: OpeningEntry,
+}
+"""Message of each type of entry."""
+
+
+def parse_header(data: bytes) -> EntryHeader:
+    """Read a header; raises MalformedError, also for a type this version does not know."""
+    header = parse_message(EntryHeader, data)
+    if header.type not in PAYLOADS:
+        raise MalformedError(f"unknown entry type {header.type}")
+    if header.time < 0:
+        raise MalformedError("an entry's time is not negative")
+    return header
+
+
+def parse_payload(entry_type: int, data: bytes) -> Message:
+    """Read the payload of an entry of this type; raises MalformedError."""
+    if entry_type not in PAYLOADS:
+        raise MalformedError(f"unknown entry type {entry_type}")
+    payload = parse_message(PAYLOADS[entry_type], data)
+    if isinstance(payload, BatchEntry):
+        _check_size("signature", payload.signature, SIGNATURE_SIZE)
+    elif isinstance(payload, WithdrawalEntry):
+        _check_size("statement_digest", payload.statement_digest, DIGEST_SIZE)
+        _check_size("signature", payload.signature, SIGNATURE_SIZE)
+        if not 1 <= len(payload.positions) <= MAX_SIGNALS:
+            raise MalformedError(f"positions are not 1 to {MAX_SIGNALS}")
+        if any(place.position >= MAX_SIGNALS for place in payload.positions):
+            raise MalformedError("a position is beyond any batch")
+    elif isinstance(payload, AccessEntry):
+        _check_access(payload, entry_type == EntryType.ENTRY_TYPE_SUBSCRIPTION)
+    elif isinstance(payload, DeliveryEntry):
+        _check_size("token", payload.token, TOKEN_SIZE)
+        _check_size("signal_id", payload.signal_id, ID_SIZE)
+    elif isinstance(payload, RefusalEntry) and payload.count < 1:
+        raise MalformedError("a refusal counts at least 1")
+    elif isinstance(payload, OpeningEntry):
+        if not payload.indices:
+            raise MalformedError("an opening names entries")
+        _check_ascending("indices", payload.indices)
+    return payload
+
+
+def _check_access(payload: AccessEntry, subscription: bool) -> None:
+    _check_size("salt", payload.salt, SALT_SIZE)
+    _check_size("request_digest", payload.request_digest, DIGEST_SIZE)
+    _check_size("answer_digest", payload.answer_digest, 0 if subscription else DIGEST_SIZE)
+    if len(payload.hits) % TOKEN_SIZE or (subscription and payload.hits):
+        raise MalformedError(f"hits are tokens of {TOKEN_SIZE} bytes, and none in a subscription")
+    hits = [payload.hits[place : place + TOKEN_SIZE] for place in range(0, len(payload.hits), TOKEN_SIZE)]
+    _check_ascending("hits", hits)
+    if len(hits) > payload.asked:
+        raise MalformedError("more hits than tokens asked about")
+
+
+def _check_ascending(field: str, values: Sequence[bytes] | Sequence[int]) -> None:
+    if any(left >= right for left, right in pairwise(values)):  # type: ignore[operator]
+        raise MalformedError(f"{field} are not strictly ascending")
+
+
+def _check_size(field: str, value: bytes, size: int) -> None:
+    if len(value) != size:
+        raise MalformedError(f"{field} has not {size} bytes")
