@@ -199,3 +199,19 @@ def _precision(outcome: Outcome) -> Table:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 6)
+
+
+def notes(*, with_scenarios: bool) -> list[str]:
+    """What a reader must know to judge the average precision."""
+    found = [
+        "Both views rank by log-odds of the hub's model: a report fades with a half-life of 28 days and is "
+        "forgotten 28 days after it became known, 7 whole days after the payment. The exchange's part is the "
+        "score in the hub's answers alone: cut off to a permille, capped for each group, without the asker's "
+        "own reports.",
+    ]
+    if with_scenarios:
+        found.append(
+            "All frauds include those that no terminal's past foretells, such as single dear payments and "
+            "leaked cards; scenario 2, compromised terminals, is what terminal risk can find."
+        )
+    return found

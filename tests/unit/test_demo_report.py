@@ -1,0 +1,86 @@
+"""The report says the same to machines and to people."""
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from exchange.demo.ranking import Ranking
+from exchange.demo.report import MemberOutcome, Outcome, show
+from exchange.demo.scan import Findings
+
+
+def ranking(*rows: tuple[float, int, int]) -> Ranking:
+    result = Ranking()
+    result.merge(rows)
+    return result
+
+
+@pytest.fixture
+def outcome() -> Outcome:
+    own, shared = ranking((1.0, 1, 1), (0.0, 3, 1)), ranking((1.0, 2, 2), (0.0, 2, 0))
+    nothing = ranking((0.0, 4, 0))
+    return Outcome(
+        source="made up",
+        first_day="2026-01-05",
+        days=40,
+        evaluated_from_day=28,
+        members=[
+            MemberOutcome("bank-a", "bank", "a", 4, 2, 3, 50, 1),
+            MemberOutcome("b", "bank", "b", 1, 1, 1, 2, 0),
+        ],
+        rankings={
+            "all": {"own_view": own, "with_exchange": shared},
+            "scenario_2": {"own_view": nothing, "with_exchange": nothing},
+        },
+        log_size=12,
+        log_verified=True,
+        log_entries={"batch": 3, "look_up": 4},
+        scan=Findings(files=3, bytes_read=4096),
+        raw_identifiers=70,
+        raw_identifiers_found=0,
+        control_found=True,
+        stages={"replay": 1.25, "audit": 0.5},
+    )
+
+
+def test_the_file_has_the_promised_keys(outcome: Outcome, tmp_path: Path) -> None:
+    outcome.write(tmp_path / "report.json")
+    found: dict[str, Any] = json.loads((tmp_path / "report.json").read_text())
+    assert found["members"] == 2
+    assert found["signals_published"] == 3
+    assert found["lookups"] == 4
+    assert found["average_precision"]["own_view"] == pytest.approx(0.75)
+    assert found["average_precision"]["with_exchange"] == 1.0
+    assert found["average_precision"]["scenario_2"]["own_view"] is None
+    assert (found["log"]["size"], found["log"]["verified"]) == (12, True)
+    assert found["raw_identifiers_found_at_hub"] == 0
+    assert found["seconds"] == pytest.approx(1.8, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"log_verified": False}, "did not verify"),
+        ({"raw_identifiers_found": 2}, "2 raw identifiers"),
+        ({"control_found": False}, "proves nothing"),
+    ],
+)
+def test_what_must_not_be_is_a_failure(outcome: Outcome, change: dict[str, Any], complaint: str) -> None:
+    assert outcome.failures() == []
+    (failure,) = replace(outcome, **change).failures()
+    assert complaint in failure
+
+
+def test_the_summary_shows_members_numbers_and_places(outcome: Outcome) -> None:
+    console = Console(record=True, width=120, file=io.StringIO())
+    show(outcome, console, places={"report": Path("var/demo/report.json")})
+    text = console.export_text()
+    for expected in ("bank-a", "0.7500", "1.0000", "none to rank", "12 entries, verified offline", "0 of 70"):
+        assert expected in text
+    assert "var/demo/report.json" in text
+    assert "failed" not in text
