@@ -73,9 +73,9 @@ class Gate(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
+        continuation: "Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]]",
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+    ) -> "grpc.RpcMethodHandler[Any, Any] | None":
         """The method's handler with this gate around it, built once."""
         method = handler_call_details.method
         wrapped = self._handlers.get(method)
@@ -87,7 +87,7 @@ class Gate(grpc.aio.ServerInterceptor):
             self._handlers[method] = wrapped
         return wrapped
 
-    def _wrap(self, method: str, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:
+    def _wrap(self, method: str, handler: Any) -> "grpc.RpcMethodHandler[Any, Any]":
         parse = handler.request_deserializer
         serialise = handler.response_serializer
         if handler.unary_unary is not None:
