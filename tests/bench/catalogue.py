@@ -3,10 +3,21 @@
 from collections.abc import Awaitable, Callable, Mapping
 
 from tests.bench.custodian import custodian
+from tests.bench.look_up import look_up
 from tests.bench.measure import Effort
+from tests.bench.proofs import proof
 from tests.bench.report import Result
+from tests.bench.stores import disk, growth, publish
+from tests.bench.tokens import tokens
 from tests.bench.world import World
 
 BENCHMARKS: Mapping[str, Callable[[World, Effort], Awaitable[list[Result]]]] = {
+    "look_up": look_up,
     "custodian": custodian,
+    "tokens": tokens,
+    "publish": publish,
+    "growth": growth,
+    "disk": disk,
+    "proof": proof,
 }
+"""`disk`, `growth` and `publish` share one survey of stores: whichever comes first pays for it."""

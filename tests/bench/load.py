@@ -32,11 +32,17 @@ def open_channel(target: str, tls: Path) -> grpc.aio.Channel:
     return grpc.aio.secure_channel(target, credentials)
 
 
+def unary(channel: grpc.aio.Channel, method: str) -> "grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]":
+    """A method that takes and gives bytes."""
+    call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
+    return call
+
+
 async def run(
     channel: grpc.aio.Channel, method: str, requests: Iterator[bytes], *, in_flight: int, seconds: float
 ) -> Load:
     """Call `method` for `seconds` with `in_flight` calls at once. A refusal ends the run."""
-    call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
+    call = unary(channel, method)
     latencies: list[float] = []
     started = time.perf_counter()
     end = started + seconds
