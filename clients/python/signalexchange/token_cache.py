@@ -21,8 +21,9 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
-from signalexchange.credentials import read_file, read_private
+from signalexchange.credentials import read_file
 from signalexchange.errors import ConfigError, MalformedError, VerificationError
+from signalexchange.sealed_store import read_key
 from signalexchange.tokens import Token
 
 DEFAULT_SIZE = 100_000
@@ -49,14 +50,11 @@ class TokenCache:
     def open(cls, path: Path, key_path: Path, size: int = DEFAULT_SIZE) -> "TokenCache":
         """A cache that `save` writes to `path`, with what an earlier one saved there.
 
-        The key file is made (mode 0600) where neither it nor the cache exists. Raises ConfigError for files
-        that can't be used, MalformedError for one that is no token cache, VerificationError for a wrong key
-        or an altered file.
+        Raises ConfigError for files that can't be used, MalformedError for one that is no token cache,
+        VerificationError for a wrong key or an altered file.
         """
         cache = cls(size)
-        if not path.exists() and not key_path.exists():
-            _create_key(key_path)
-        cache._file = (path, _read_key(key_path))
+        cache._file = (path, read_key(key_path))
         if path.exists():
             cache._load(read_file(path, "token cache"), cache._file[1])
         return cache
@@ -120,24 +118,6 @@ class TokenCache:
         for type_, epoch, digest, value, sealing_key in _RECORD.iter_unpack(plain[_DIGEST_KEY:]):
             self._tokens[digest] = Token(type_, epoch, value, sealing_key)
         self._shrink()
-
-
-def _create_key(path: Path) -> None:
-    try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_hex(32) + "\n")
-    except OSError as error:
-        raise ConfigError(f"{path}: can't write a token cache key: {error.strerror}") from error
-
-
-def _read_key(path: Path) -> bytes:
-    try:
-        key = bytes.fromhex(read_private(path, "token cache key").decode("ascii"))
-    except ValueError:
-        key = b""
-    if len(key) != 32:
-        raise ConfigError(f"{path}: a token cache key is 64 hexadecimal digits")
-    return key
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import grpc
+from google.protobuf.message import DecodeError, Message
 
 from signalexchange import voprf
 from signalexchange.errors import (
@@ -21,6 +22,7 @@ from signalexchange.errors import (
     CustodianError,
     ExchangeError,
     InvalidIdentifierError,
+    MalformedError,
     RefusedError,
     VerificationError,
 )
@@ -34,7 +36,6 @@ from signalexchange.token_cache import TokenCache
 from signalexchange.tokens import Token, derive, frame
 from signalexchange.v1 import token_service_pb2 as pb
 from signalexchange.v1.identifier_pb2 import IdentifierType
-from signalexchange.v1.token_service_pb2_grpc import TokenServiceAsyncStub, TokenServiceStub
 
 Progress = Callable[[int, int], None]
 Item = TypeVar("Item")
@@ -42,7 +43,8 @@ Result = TypeVar("Result")
 
 _CHUNK = 250  # points a thread works on before others get their turn
 _BATCHES_AT_ONCE = 2  # one is at the custodians while another is blinded or combined
-_ATTEMPTS = 4
+_REPEATS = 4
+_NOT_CHARGED = ("OVERLOADED", "RATE_LIMITED")
 _LONGEST_PAUSE = 2.0
 
 _log = logging.getLogger(__name__)
@@ -52,7 +54,7 @@ _log = logging.getLogger(__name__)
 class _Peer:
     id: str
     index: int
-    stub: TokenServiceAsyncStub
+    channel: grpc.aio.Channel
 
 
 class TokenClient:
@@ -82,9 +84,7 @@ class TokenClient:
         self.failures: dict[str, str] = {}
         self._cache = cache if cache is not None else TokenCache()
         self._timeout = timeout
-        self._peers = [
-            _Peer(name, indices[name], TokenServiceStub(channel)) for name, channel in channels.items()
-        ]
+        self._peers = [_Peer(name, indices[name], channel) for name, channel in channels.items()]
         # Custodians take turns: each holds a budget of its own, and all of them together buy the most tokens.
         self._turn = random.randrange(len(self._peers))  # noqa: S311 - a turn, not a secret
 
@@ -215,16 +215,18 @@ class TokenClient:
 
     async def _call(self, peer: _Peer, request: pb.EvaluateRequest) -> pb.EvaluateResponse:
         """Call, and come again a few times when the custodian is overloaded: then nothing was charged."""
-        for attempt in range(1, _ATTEMPTS + 1):
+        repeats = _REPEATS
+        while True:
             try:
-                return await peer.stub.Evaluate(request, timeout=self._timeout)
-            except grpc.aio.AioRpcError as error:
-                refused: RefusedError = refusal_from(error)
-                if refused.reason != "OVERLOADED" or attempt == _ATTEMPTS:
-                    raise refused from None
-            pause = min(_LONGEST_PAUSE, refused.retry_after or 0.1) * attempt
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
-        raise AssertionError
+                return await _unary(
+                    peer.channel, "Evaluate", request, pb.EvaluateResponse.FromString, self._timeout
+                )
+            except RefusedError as refused:
+                if refused.reason not in _NOT_CHARGED or repeats == 0:
+                    raise
+                pause = min(_LONGEST_PAUSE, refused.retry_after or 0.1)
+            repeats -= 1
+            await asyncio.sleep(pause * random.uniform(1.0, 1.5))  # noqa: S311 - jitter
 
 
 async def fetch_manifest(
@@ -239,11 +241,13 @@ async def fetch_manifest(
     """
 
     async def fetch(channel: grpc.aio.Channel) -> KeyManifest:
-        stub: TokenServiceAsyncStub = TokenServiceStub(channel)
-        try:
-            response = await stub.GetKeyManifest(pb.GetKeyManifestRequest(), timeout=timeout)
-        except grpc.aio.AioRpcError as error:
-            raise refusal_from(error) from None
+        response = await _unary(
+            channel,
+            "GetKeyManifest",
+            pb.GetKeyManifestRequest(),
+            pb.GetKeyManifestResponse.FromString,
+            timeout,
+        )
         return await asyncio.to_thread(open_manifest, response.manifest, roster)
 
     outcomes = await asyncio.gather(
@@ -261,6 +265,24 @@ async def fetch_manifest(
     if newest is None:
         raise CustodianError("no custodian has a valid key manifest", failures)
     return newest
+
+
+async def _unary(
+    channel: grpc.aio.Channel,
+    method: str,
+    request: Message,
+    parse: Callable[[bytes], Result],
+    seconds: float,
+) -> Result:
+    """Call a method of TokenService. Raises RefusedError, or MalformedError for bytes that are no answer."""
+    call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]
+    call = channel.unary_unary(f"/signalexchange.v1.TokenService/{method}")
+    try:
+        return parse(await call(request.SerializeToString(), timeout=seconds))
+    except grpc.aio.AioRpcError as error:
+        raise refusal_from(error) from None
+    except DecodeError:
+        raise MalformedError("the answer is not a protocol buffer of the contract") from None
 
 
 def _normalise_all(type_: int, raw_values: Sequence[str]) -> list[str]:
