@@ -93,9 +93,11 @@ class SignalState(NamedTuple):
 
 
 class Link(NamedTuple):
-    """`issuer` says that `token` and `subject` are one, in the signal at `place`."""
+    """`issuer` says that `token`, of `type` and `epoch`, and `subject` are one, in the signal at `place`."""
 
     token: bytes
+    type: int
+    epoch: int
     subject: bytes
     issuer: str
     place: int
@@ -197,6 +199,8 @@ class Delta:
     events: list[Event] = field(default_factory=list)
     forgotten_events: int = 0
     """Events up to this position go."""
+    forgotten_access: int = 0
+    """Access records below this index lose payload and opening: their term is over."""
     subscriptions: list[Subscription] = field(default_factory=list)
     unsubscribed: list[tuple[bytes, str]] = field(default_factory=list)
     lapsed: int = 0

@@ -44,7 +44,7 @@ class Store(Protocol):
         """Active signals on the tokens, or joined to them by their issuer's own links (writer)."""
 
     async def batches(self, ids: Sequence[tuple[str, bytes]]) -> dict[tuple[str, bytes], Batch]:
-        """Accepted batches of (member, batch id) (writer)."""
+        """Accepted batches of (member, batch id)."""
 
     async def known_signals(self, signal_ids: Sequence[bytes]) -> set[bytes]:
         """Those of the ids that are taken, by tombstones too (writer)."""
@@ -74,6 +74,9 @@ class Store(Protocol):
     async def old_events(self, before: int) -> int:
         """Position of the last event older than `before` (Unix seconds); 0 if none (writer)."""
 
+    async def old_access(self, before: int, limit: int) -> int:
+        """Index below which access records are older than `before` (Unix seconds); 0 if none (writer)."""
+
     async def restore_tree(self) -> Tree:
         """The tree as last committed (at start)."""
 
@@ -81,7 +84,7 @@ class Store(Protocol):
         """Complete tiles by key."""
 
     async def entries(self, indices: Sequence[int]) -> list[Entry]:
-        """Entries by index, ascending."""
+        """Entries by index, ascending; payload and its opening are empty where they were erased."""
 
     async def entry_range(self, start: int, limit: int) -> list[Entry]:
         """Entries from `start` on, at most `limit`, without their payloads."""

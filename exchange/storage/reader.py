@@ -12,6 +12,7 @@ from signalexchange import merkle
 
 from exchange.domain.records import (
     POSITIONS,
+    Batch,
     Entry,
     Event,
     RosterRow,
@@ -89,7 +90,8 @@ class Reader:
             return []
         text, parameters = padded(indices)
         rows = await self._rows(
-            "SELECT idx, type, member, time, shown, leaf, header, header_opening, payload, payload_opening"  # noqa: S608
+            "SELECT idx, type, member, time, shown, leaf, header, header_opening,"  # noqa: S608
+            " coalesce(payload, x''), coalesce(payload_opening, x'')"
             f" FROM entries WHERE idx IN ({text}) ORDER BY idx",
             parameters,
         )
@@ -107,10 +109,23 @@ class Reader:
     async def shown(self, start: int, stop: int) -> list[Shown]:
         """Entries in [start, stop) that say something was shown."""
         rows = await self._rows(
-            "SELECT member, type, payload FROM entries WHERE idx >= ? AND idx < ? AND shown > 0 ORDER BY idx",
+            "SELECT member, type, payload FROM entries WHERE idx >= ? AND idx < ? AND shown > 0"
+            " AND payload IS NOT NULL ORDER BY idx",
             (start, stop),
         )
         return [Shown(*row) for row in rows]
+
+    async def batches(self, ids: Sequence[tuple[str, bytes]]) -> dict[tuple[str, bytes], Batch]:
+        """Accepted batches of (member, batch id)."""
+        found = {}
+        for member, batch_id in ids:
+            for row in await self._rows(
+                "SELECT member, batch_id, root, entry, coalesce(next_expiry, 0) FROM batches"
+                " WHERE member = ? AND batch_id = ?",
+                (member, batch_id),
+            ):
+                found[(member, batch_id)] = Batch(*row)
+        return found
 
     async def signals(self, signal_ids: Sequence[bytes]) -> dict[bytes, SignalState]:
         """Signals by id."""

@@ -12,14 +12,15 @@ import os
 import sqlite3
 from collections.abc import Sequence
 from importlib.resources import files
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Self
 
 import aiosqlite
 from signalexchange.errors import ConfigError
+from signalexchange.v1.log_entry_pb2 import EntryType
 
 from exchange.domain.records import (
-    Batch,
     Delta,
     Hit,
     Order,
@@ -46,6 +47,17 @@ _CLEAR: Final = (
     "UPDATE signals SET status = ?, token = NULL, nonce = NULL, body = NULL, code = '', audience = 0,"
     " confidence = 0, grade = 0, tlp = 0, last_seen = 0 WHERE place = ?"
 )
+_INSERT_SIGNALS: Final = (
+    "INSERT INTO signals (place, signal_id, issuer, token, type, epoch, code, audience, confidence, grade,"
+    " tlp, last_seen, expires_at, nonce, body)"
+)
+_INSERT_EVENTS: Final = "INSERT INTO events (member, signal_id, change, own, type, epoch, token, time)"
+_ACCESS: Final = (
+    EntryType.ENTRY_TYPE_LOOK_UP,
+    EntryType.ENTRY_TYPE_SUBSCRIPTION,
+    EntryType.ENTRY_TYPE_DELIVERY,
+)
+_ROWS: Final = 64
 _BUSY_ATTEMPTS: Final = 4
 
 
@@ -128,46 +140,52 @@ class SqliteStore(Reader):
         # Whether a failed COMMIT or fsync reached the disk can't be known from here: only reopening tells.
         raise StorageFailed(f"storage failed: {error}") from error
 
+    async def _insert(self, head: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Insert rows, many in a statement: each step of a statement hands the interpreter's lock over and
+        back."""
+        at = 0
+        while at < len(rows):
+            count = min(_ROWS, 1 << ((len(rows) - at).bit_length() - 1))
+            values = ",".join([f"({','.join('?' * len(rows[0]))})"] * count)
+            part = rows[at : at + count]
+            await self._write.execute_fetchall(f"{head} VALUES {values}", list(chain.from_iterable(part)))
+            at += count
+
     async def _write_rows(self, delta: Delta) -> None:
         many = self._write.executemany
-        if delta.entries:
-            await many("INSERT INTO entries VALUES (?,?,?,?,?,?,?,?,?,?)", delta.entries)
-        if delta.tiles:
-            await many("INSERT INTO tiles VALUES (?,?,?)", delta.tiles)
-        if delta.batches:
-            await many("INSERT INTO batches VALUES (?,?,?,?,?)", delta.batches)
-        if delta.signals:
-            await many(
-                "INSERT INTO signals (place, signal_id, issuer, token, type, epoch, code, audience,"
-                " confidence, grade, tlp, last_seen, expires_at, nonce, body) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-                delta.signals,
-            )
-        if delta.links:
-            await many("INSERT OR IGNORE INTO links VALUES (?,?,?,?,?)", delta.links)
-        if delta.orders:
-            await many("INSERT INTO orders VALUES (?,?,?,?)", delta.orders)
+        for head, rows in (
+            ("INSERT INTO entries", delta.entries),
+            ("INSERT INTO tiles", delta.tiles),
+            ("INSERT INTO batches", delta.batches),
+            (_INSERT_SIGNALS, delta.signals),
+            ("INSERT OR IGNORE INTO links", delta.links),
+            ("INSERT INTO orders", delta.orders),
+            (_INSERT_EVENTS, delta.events),
+            ("INSERT OR REPLACE INTO subscriptions", delta.subscriptions),
+            ("INSERT INTO rosters", delta.rosters),
+            ("INSERT INTO suspensions", delta.suspensions),
+        ):
+            if rows:
+                await self._insert(head, rows)
         await self._write_tombstones(delta)
-        if delta.events:
-            await many(
-                "INSERT INTO events (member, signal_id, change, own, type, epoch, token, time)"
-                " VALUES (?,?,?,?,?,?,?,?)",
-                delta.events,
-            )
         if delta.forgotten_events:
             await many("DELETE FROM events WHERE position <= ?", [(delta.forgotten_events,)])
             await many(
                 "UPDATE meta SET value = ? WHERE name = 'forgotten_events'", [(delta.forgotten_events,)]
             )
-        if delta.subscriptions:
-            await many("INSERT OR REPLACE INTO subscriptions VALUES (?,?,?,?,?,?)", delta.subscriptions)
         if delta.unsubscribed:
             await many("DELETE FROM subscriptions WHERE token = ? AND member = ?", delta.unsubscribed)
         if delta.lapsed:
             await many("DELETE FROM subscriptions WHERE expires_at <= ?", [(delta.lapsed,)])
-        if delta.rosters:
-            await many("INSERT INTO rosters VALUES (?,?,?,?)", delta.rosters)
-        if delta.suspensions:
-            await many("INSERT INTO suspensions VALUES (?,?)", delta.suspensions)
+        if delta.forgotten_access:
+            await many(
+                "UPDATE entries SET payload = NULL, payload_opening = NULL WHERE idx >="
+                " (SELECT value FROM meta WHERE name = 'forgotten_access') AND idx < ? AND type IN (?, ?, ?)",
+                [(delta.forgotten_access, *_ACCESS)],
+            )
+            await many(
+                "UPDATE meta SET value = ? WHERE name = 'forgotten_access'", [(delta.forgotten_access,)]
+            )
         if delta.reinstated:
             await many("DELETE FROM suspensions WHERE member = ?", [(member,) for member in delta.reinstated])
 
@@ -212,31 +230,20 @@ class SqliteStore(Reader):
             text, parameters = padded(chunk)
             rows = await self._writer_rows(
                 f"WITH asked (asked) AS (VALUES {text.replace('?', '(?)')}),"  # noqa: S608 - marks only
-                " joined (asked, subject, issuer) AS (SELECT DISTINCT asked, subject, issuer FROM"
+                " joined AS (SELECT DISTINCT asked, type, epoch, subject, issuer FROM"
                 "  (SELECT DISTINCT asked FROM asked) CROSS JOIN links ON token = asked WHERE expires_at > ?)"
                 " SELECT asked, s.issuer, s.type, s.epoch, code, audience, confidence, grade, tlp, last_seen"
                 " FROM (SELECT DISTINCT asked FROM asked) CROSS JOIN signals s ON s.token = asked"
                 " WHERE status = 0 AND expires_at > ?"
                 " UNION ALL"
-                " SELECT asked, s.issuer, s.type, s.epoch, code, audience, confidence, grade, tlp, last_seen"
+                " SELECT asked, s.issuer, joined.type, joined.epoch, code, audience, confidence, grade,"
+                " last_seen"
                 " FROM joined CROSS JOIN signals s ON s.token = joined.subject AND s.issuer = joined.issuer"
                 " WHERE status = 0 AND expires_at > ?",
                 [*parameters, now, now, now],
             )
             for token, *rest in rows:
                 found.setdefault(token, []).append(Hit(*rest))
-        return found
-
-    async def batches(self, ids: Sequence[tuple[str, bytes]]) -> dict[tuple[str, bytes], Batch]:
-        """Accepted batches of (member, batch id)."""
-        found = {}
-        for member, batch_id in ids:
-            for row in await self._writer_rows(
-                "SELECT member, batch_id, root, entry, coalesce(next_expiry, 0) FROM batches"
-                " WHERE member = ? AND batch_id = ?",
-                (member, batch_id),
-            ):
-                found[(member, batch_id)] = Batch(*row)
         return found
 
     async def known_signals(self, signal_ids: Sequence[bytes]) -> set[bytes]:
@@ -316,6 +323,16 @@ class SqliteStore(Reader):
             "SELECT coalesce(max(position), 0) FROM"
             " (SELECT position, time FROM events ORDER BY position LIMIT 5000) WHERE time < ?",
             (before,),
+        )
+        return int(rows[0][0])
+
+    async def old_access(self, before: int, limit: int) -> int:
+        """Index below which access records are older than `before`, at most `limit` further than before; 0
+        if none."""
+        rows = await self._writer_rows(
+            "SELECT coalesce(max(idx) + 1, 0) FROM (SELECT idx, time FROM entries WHERE idx >="
+            " (SELECT value FROM meta WHERE name = 'forgotten_access') ORDER BY idx LIMIT ?) WHERE time < ?",
+            (limit, before),
         )
         return int(rows[0][0])
 

@@ -182,10 +182,11 @@ class Limits(Record):
 
 
 class Terms(Record):
-    """How long things last: events for resuming watches, and subscriptions, in days."""
+    """How long things last, in days: events for resuming watches, subscriptions, what access records say."""
 
     events_days: Days
     subscription_days: Days
+    access_days: Days
 
 
 class Rulebook(Document):

@@ -42,8 +42,11 @@ CREATE TABLE signals (
 ) STRICT;
 CREATE INDEX signals_by_token ON signals (token) WHERE token IS NOT NULL;
 
+-- Both ways round: whoever asks for `token` finds the issuer's signals on `subject`.
 CREATE TABLE links (
     token BLOB NOT NULL,
+    type INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
     subject BLOB NOT NULL,
     issuer TEXT NOT NULL,
     place INTEGER NOT NULL,
@@ -107,9 +110,10 @@ CREATE TABLE suspensions (
     entry INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- forgotten_events: position up to which events are gone; secrets of this database.
+-- forgotten_events: position up to which events are gone. forgotten_access: index below which access records are.
+-- And the secrets of this database.
 CREATE TABLE meta (
     name TEXT PRIMARY KEY,
     value ANY NOT NULL
 ) STRICT, WITHOUT ROWID;
-INSERT INTO meta VALUES ('forgotten_events', 0);
+INSERT INTO meta VALUES ('forgotten_events', 0), ('forgotten_access', 0);

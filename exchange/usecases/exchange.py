@@ -1,0 +1,48 @@
+"""What every use case stands on: store, writer, clock, the membership and the key manifest in force.
+
+Invariants: membership and manifest are replaced as a whole, never changed; the membership only after the
+version or suspension that makes it has been committed.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from signalexchange.manifest import KeyManifest
+from signalexchange.roster import Party
+
+from exchange.domain.membership import Membership
+from exchange.domain.store import Store
+from exchange.usecases.writer import Writer
+
+
+@dataclass
+class Exchange:
+    """The hub's state in memory; all of it can be rebuilt from storage and configuration."""
+
+    store: Store
+    writer: Writer
+    clock: Callable[[], int]
+    origin: str
+    membership: Membership
+    manifest: KeyManifest
+    on_membership: list[Callable[[], None]] = field(default_factory=list)
+    """Called after the membership has changed."""
+
+    def install(self, membership: Membership) -> None:
+        """Put a committed membership in force."""
+        self.membership = membership
+        for callback in self.on_membership:
+            callback()
+
+    def epoch_valid(self, type_: int, epoch: int, now: int) -> bool:
+        """Whether tokens of the type and epoch are accepted at `now` (Unix seconds)."""
+        key = self.manifest.key(type_, epoch)
+        return key is not None and key.valid_at(now)
+
+    def party_by_spiffe(self, spiffe_id: str) -> Party | None:
+        """The enrolled party of that identity."""
+        return self.membership.roster.party_by_spiffe(spiffe_id)
+
+    def is_suspended(self, member: str) -> bool:
+        """Whether the operator has shut the party out."""
+        return member in self.membership.suspended

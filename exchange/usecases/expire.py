@@ -1,0 +1,78 @@
+"""Expiry: what is past its term goes, a part at a time.
+
+Invariants: an expired signal stops counting by its own time, whether or not this has run; its content is
+deleted and its issuer told, its tombstone stays; events go when the rulebook's term for resuming is over;
+access records lose their content only after their term.
+"""
+
+from collections.abc import Sequence
+from typing import Final, Self
+
+from signalexchange.v1.signal_service_pb2 import SignalChange
+
+from exchange.domain.records import Event, SignalState, Status
+from exchange.domain.store import Store
+from exchange.usecases.exchange import Exchange
+from exchange.usecases.writer import Change, Proposal
+
+PART: Final = 500
+DAY: Final = 86_400
+
+
+async def expire(exchange: Exchange) -> int:
+    """Expire everything that is due; returns how many signals went."""
+    gone = 0
+    while True:
+        part, more = await exchange.writer.submit(Expire(exchange))
+        gone += part
+        if not more:
+            return gone
+
+
+class Expire(Change[tuple[int, bool]]):
+    """One part of what is due: answered with how many signals went, and whether there is more."""
+
+    weight = PART
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._due: list[SignalState] = []
+        self._batches: list[tuple[int, int]] = []
+        self._events = 0
+        self._access = 0
+
+    @classmethod
+    async def read(cls, changes: Sequence[Self], store: Store, now: int) -> None:
+        """What is due."""
+        for change in changes:  # alone in its group
+            terms = change._exchange.membership.rulebook.terms
+            change._due, change._batches = await store.due(now, PART)
+            change._events = await store.old_events(now - terms.events_days * DAY)
+            change._access = await store.old_access(now - terms.access_days * DAY, PART)
+
+    def decide(self, proposal: Proposal) -> tuple[tuple[int, bool], None]:
+        """Delete content, tell issuers, forget old events."""
+        delta = proposal.delta
+        for state in self._due:
+            # One that was withdrawn had its event then, and stays a withdrawn one.
+            if state.status == Status.ACTIVE:
+                delta.expired.append(state.place)
+                delta.events.append(
+                    Event(
+                        state.issuer,
+                        state.signal_id,
+                        SignalChange.SIGNAL_CHANGE_EXPIRED,
+                        True,
+                        state.type,
+                        state.epoch,
+                        None,
+                        proposal.now,
+                    )
+                )
+            else:
+                delta.erased.append(state.place)
+        delta.rescheduled.extend((entry, was, proposal.now) for entry, was in self._batches)
+        delta.forgotten_events = self._events
+        delta.forgotten_access = self._access
+        delta.lapsed = proposal.now
+        return (len(self._due), bool(self._batches or self._events or self._access)), None

@@ -1,0 +1,132 @@
+"""Looking up subjects: what other groups say about tokens, scored, with its access record on the log first.
+
+Invariants: the caller's own group is left out; a signal counts only within its audience and where the
+purpose shows its code; the answer names no issuer and no signal; hits are recorded, misses are neither
+stored nor logged.
+"""
+
+import os
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import ClassVar, Self
+
+from signalexchange.roster import Party
+from signalexchange.rulebook import Purpose
+from signalexchange.v1.identifier_pb2 import Receipt
+from signalexchange.v1.log_entry_pb2 import AccessEntry, EntryType
+from signalexchange.v1.signal_service_pb2 import (
+    LookUpSubjectsRequest,
+    LookUpSubjectsResponse,
+    SubjectRisk,
+    SubscribeRequest,
+)
+
+from exchange.domain.records import Hit
+from exchange.domain.scoring import Evidence, assess
+from exchange.domain.store import Store
+from exchange.domain.validation import allowed_purpose, check_tokens, check_type_and_epoch
+from exchange.usecases.exchange import Exchange
+from exchange.usecases.writer import Change, Proposal
+
+SALT_SIZE = 16
+
+
+async def look_up(exchange: Exchange, party: Party, request: LookUpSubjectsRequest) -> LookUpSubjectsResponse:
+    """Answer a look-up. Raises Refusal as the contract says."""
+    check_asking(exchange, party, request)
+    return await exchange.writer.submit(LookUp(exchange, party, request))
+
+
+def check_asking(
+    exchange: Exchange, party: Party, request: LookUpSubjectsRequest | SubscribeRequest
+) -> Purpose:
+    """The rule of the purpose named. Raises Refusal where the request may not or can't be answered."""
+    purpose = allowed_purpose(exchange.membership.rulebook, request.purpose, party.kind)
+    check_tokens(request.tokens)
+    now = exchange.clock()
+    check_type_and_epoch(
+        request.type, request.epoch, lambda type_, epoch: exchange.epoch_valid(type_, epoch, now)
+    )
+    return purpose
+
+
+class LookUp(Change[LookUpSubjectsResponse]):
+    """A look-up that may be answered."""
+
+    appends_only: ClassVar[bool] = True
+
+    def __init__(self, exchange: Exchange, party: Party, request: LookUpSubjectsRequest) -> None:
+        self._exchange = exchange
+        self._party = party
+        self._request = request
+        self._tokens = list(request.tokens)
+        self._hits: dict[bytes, list[Hit]] = {}
+        self.weight = len(self._tokens)
+
+    @classmethod
+    async def read(cls, changes: Sequence[Self], store: Store, now: int) -> None:
+        """The signals on all tokens of the group, in one query."""
+        hits = await store.hits([token for change in changes for token in change._tokens], now)
+        for change in changes:
+            change._hits = hits
+
+    def decide(self, proposal: Proposal) -> tuple[LookUpSubjectsResponse, Receipt]:
+        """Score what the caller may see, and log the access."""
+        membership = self._exchange.membership
+        party = membership.standing(self._party.id)
+        # The rules in force now, should they have changed while the look-up waited.
+        purpose = allowed_purpose(membership.rulebook, self._request.purpose, party.kind)
+        subjects: list[SubjectRisk] = []
+        if self._hits:
+            for token in self._tokens:
+                hits = self._hits.get(token)
+                if hits:
+                    evidence = self._visible(hits, party, purpose)
+                    risk = assess(token, evidence, membership.rulebook, purpose, proposal.now)
+                    if risk is not None:
+                        subjects.append(risk)
+        index = proposal.log(
+            EntryType.ENTRY_TYPE_LOOK_UP,
+            party.id,
+            access_record(self._request, self._tokens, subjects),
+            shown=len(subjects),
+        )
+        response = LookUpSubjectsResponse(
+            subjects=subjects, model_version=membership.rulebook.model.version, receipt=Receipt(index=index)
+        )
+        return response, response.receipt
+
+    def _visible(self, hits: list[Hit], party: Party, purpose: Purpose) -> list[Evidence]:
+        membership = self._exchange.membership
+        asked = (self._request.type, self._request.epoch)
+        kind = party.kind_value
+        visible = []
+        for hit in hits:
+            group = membership.counted_group(hit.issuer)
+            if group is None or group == party.group or (hit.type, hit.epoch) != asked:
+                continue
+            if hit.code in purpose.code_set and (hit.audience == 0 or hit.audience >> kind & 1):
+                visible.append(Evidence(group, hit.code, hit.confidence, hit.grade, hit.tlp, hit.last_seen))
+        return visible
+
+
+def access_record(
+    request: LookUpSubjectsRequest | SubscribeRequest,
+    tokens: Sequence[bytes],
+    subjects: Sequence[SubjectRisk] | None,
+) -> bytes:
+    """The AccessEntry of a look-up, or of a subscription where `subjects` is None."""
+    salt = os.urandom(SALT_SIZE)
+    entry = AccessEntry(
+        purpose=request.purpose,
+        type=request.type,
+        epoch=request.epoch,
+        asked=len(tokens),
+        salt=salt,
+        request_digest=sha256(salt + b"".join(tokens)).digest(),
+    )
+    if subjects is not None:
+        entry.hits = b"".join([risk.token for risk in subjects])
+        answer = b"".join([risk.SerializeToString(deterministic=True) for risk in subjects])
+        entry.answer_digest = sha256(salt + answer).digest()
+    return entry.SerializeToString()

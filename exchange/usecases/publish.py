@@ -1,0 +1,227 @@
+"""Publishing a signed batch: judged whole, stored and logged in one transaction, told to subscribers.
+
+Invariants: nothing is stored of a batch that is refused; the same batch id with the same Merkle root is one
+batch, however often it is sent, and repeating it is answered even when its signals would no longer pass; a
+signal id is never used twice, tombstones included.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final, Self
+
+from signalexchange.envelope import check_batch, open_batch, parse_statement
+from signalexchange.errors import MalformedError, VerificationError
+from signalexchange.roster import Party, kind_value
+from signalexchange.v1.error_reason_pb2 import ErrorReason
+from signalexchange.v1.identifier_pb2 import Receipt
+from signalexchange.v1.log_entry_pb2 import BatchEntry, DeliveryEntry, EntryType
+from signalexchange.v1.signal_pb2 import BatchStatement
+from signalexchange.v1.signal_service_pb2 import (
+    PublishSignalsRequest,
+    PublishSignalsResponse,
+    SignalChange,
+)
+
+from exchange.domain.records import Batch, Event, Link, Subscription, place
+from exchange.domain.refusal import Refusal, invalid
+from exchange.domain.store import Store
+from exchange.domain.validation import BatchValidator, ValidSignal, check_count
+from exchange.usecases.exchange import Exchange
+from exchange.usecases.writer import Change, Proposal, unavailable
+
+_SLICE: Final = 100
+"""Signals judged at a stretch, so that a large batch doesn't hold up look-ups."""
+
+
+async def publish(exchange: Exchange, party: Party, request: PublishSignalsRequest) -> PublishSignalsResponse:
+    """Store the batch. Raises Refusal as the contract says."""
+    check_count(len(request.signals))
+    now = exchange.clock()
+    statement = _open(exchange, party, request, now)
+    known = await exchange.store.batches([(party.id, statement.batch_id)])
+    if not known:
+        validator = BatchValidator(
+            party,
+            statement,
+            exchange.membership.rulebook,
+            lambda type_, epoch: exchange.epoch_valid(type_, epoch, now),
+            now,
+        )
+        for at, envelope in enumerate(request.signals, start=1):
+            validator.add(envelope)
+            if at % _SLICE == 0:
+                await asyncio.sleep(0)
+        validator.finish()
+    try:
+        check_batch(statement, request.signals)
+    except (MalformedError, VerificationError) as error:
+        raise invalid("statement", str(error)) from None
+    signals = None if known else validator.signals
+    return await exchange.writer.submit(Publish(exchange, party, request, statement, signals))
+
+
+def _open(exchange: Exchange, party: Party, request: PublishSignalsRequest, now: int) -> BatchStatement:
+    """The statement, if the caller signed it for this hub."""
+    try:
+        statement = parse_statement(request.statement)
+    except MalformedError as error:
+        raise invalid("statement", str(error)) from None
+    check_signer(exchange, party, statement.origin, statement.member)
+    key = signing_key(exchange, party, statement.key_id, now)
+    try:
+        open_batch(request.statement, request.signature, key)
+    except (MalformedError, VerificationError) as error:
+        raise Refusal(ErrorReason.ERROR_REASON_SIGNATURE_INVALID, str(error)) from None
+    return statement
+
+
+def check_signer(exchange: Exchange, party: Party, origin: str, member: str) -> None:
+    """Refuse a statement in another's name or for another hub."""
+    if member != party.id:
+        raise Refusal(
+            ErrorReason.ERROR_REASON_WRONG_MEMBER, "the statement names another member than the certificate"
+        )
+    if origin != exchange.origin:
+        raise invalid("statement.origin", "is not the origin of this hub's log")
+
+
+def signing_key(exchange: Exchange, party: Party, key_id: str, now: int) -> bytes:
+    """The member's valid key of that id. Raises Refusal SIGNATURE_INVALID."""
+    key = exchange.membership.roster.signing_key(party.id, key_id, now)
+    if key is None:
+        raise Refusal(
+            ErrorReason.ERROR_REASON_SIGNATURE_INVALID, "the member has no valid signing key of that id"
+        )
+    return key
+
+
+class Publish(Change[PublishSignalsResponse]):
+    """A batch that passed every rule that needs no stored state; `signals` is None for one that is stored."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        party: Party,
+        request: PublishSignalsRequest,
+        statement: BatchStatement,
+        signals: list[ValidSignal] | None,
+    ) -> None:
+        self._exchange = exchange
+        self._party = party
+        self._request = request
+        self._statement = statement
+        self._repeats = signals is None
+        self._signals = signals or []
+        self._signal_ids = [signal.message.signal_id for signal in self._signals]
+        self._known: Batch | None = None
+        self._taken: set[bytes] = set()
+        self._subscribers: dict[bytes, list[Subscription]] = {}
+        self.weight = max(1, len(self._signals))
+
+    def ids(self) -> frozenset[bytes]:
+        """The batch's id and its signals'."""
+        return frozenset((self._party.id.encode() + b"/" + self._statement.batch_id, *self._signal_ids))
+
+    @classmethod
+    async def read(cls, changes: Sequence[Self], store: Store, now: int) -> None:
+        """Known batches, taken signal ids, subscribers."""
+        batches = await store.batches([(c._party.id, c._statement.batch_id) for c in changes])
+        ids = [signal_id for change in changes for signal_id in change._signal_ids]
+        taken = await store.known_signals(ids)
+        subscribers = await store.subscribers(
+            [token for c in changes for s in c._signals for token in (s.message.subject.value, *s.links)], now
+        )
+        for change in changes:
+            change._known = batches.get((change._party.id, change._statement.batch_id))
+            change._taken = taken
+            change._subscribers = subscribers
+
+    def decide(self, proposal: Proposal) -> tuple[PublishSignalsResponse, Receipt]:
+        """Store the batch, or say that it is stored."""
+        member = self._party.id
+        self._exchange.membership.standing(member)
+        if self._known is not None:
+            return self._repeated(self._known)
+        if self._repeats:
+            raise unavailable("the batch's first delivery was not stored; send it again")
+        # The roster may have changed while the batch waited.
+        signing_key(self._exchange, self._party, self._statement.key_id, proposal.now)
+        taken = [
+            (f"signals[{at}].signal_id", "is already known")
+            for at, signal_id in enumerate(self._signal_ids)
+            if signal_id in self._taken
+        ]
+        if taken:
+            raise Refusal(
+                ErrorReason.ERROR_REASON_SIGNAL_ID_REUSED,
+                "a signal id of the batch is already known",
+                violations=taken,
+            )
+        payload = BatchEntry(statement=self._request.statement, signature=self._request.signature)
+        index = proposal.log(EntryType.ENTRY_TYPE_BATCH, member, payload.SerializeToString())
+        delta = proposal.delta
+        for position, signal in enumerate(self._signals):
+            delta.signals.append(signal.row(index, position, member))
+            if signal.links:
+                delta.links.extend(self._links(signal, place(index, position)))
+        expiry = min(signal.message.expires_at for signal in self._signals)
+        delta.batches.append(Batch(member, self._statement.batch_id, self._statement.root, index, expiry))
+        if self._subscribers:
+            for signal in self._signals:
+                self._tell(proposal, signal)
+        response = PublishSignalsResponse(receipt=Receipt(index=index))
+        return response, response.receipt
+
+    def _repeated(self, known: Batch) -> tuple[PublishSignalsResponse, Receipt]:
+        if known.root != self._statement.root:
+            raise Refusal(
+                ErrorReason.ERROR_REASON_ID_REUSED, "the batch id was used before with other content"
+            )
+        response = PublishSignalsResponse(receipt=Receipt(index=known.entry), repeated_batch=True)
+        return response, response.receipt
+
+    def _links(self, signal: ValidSignal, at: int) -> list[Link]:
+        """Both ways: whoever asks for either token finds the issuer's signals on the other."""
+        subject, expires = signal.message.subject, signal.message.expires_at
+        rows = []
+        for link in signal.message.links:
+            rows.append(Link(link.value, link.type, link.epoch, subject.value, self._party.id, at, expires))
+            rows.append(
+                Link(subject.value, subject.type, subject.epoch, link.value, self._party.id, at, expires)
+            )
+        return rows
+
+    def _tell(self, proposal: Proposal, signal: ValidSignal) -> None:
+        message = signal.message
+        for told in (message.subject, *message.links):
+            for subscription in self._subscribers.get(told.value, ()):
+                if (subscription.type, subscription.epoch) != (told.type, told.epoch):
+                    continue
+                if not self._may_see(subscription, message):
+                    continue
+                delivery = DeliveryEntry(token=told.value, signal_id=message.signal_id)
+                proposal.log(
+                    EntryType.ENTRY_TYPE_DELIVERY, subscription.member, delivery.SerializeToString(), shown=1
+                )
+                proposal.delta.events.append(
+                    Event(
+                        subscription.member,
+                        message.signal_id,
+                        SignalChange.SIGNAL_CHANGE_RECORDED,
+                        False,
+                        told.type,
+                        told.epoch,
+                        told.value,
+                        proposal.now,
+                    )
+                )
+
+    def _may_see(self, subscription: Subscription, message: Any) -> bool:
+        membership = self._exchange.membership
+        reader = membership.roster.party(subscription.member)
+        if reader is None or reader.id in membership.suspended or reader.group == self._party.group:
+            return False
+        if message.audience and kind_value(reader.kind) not in message.audience:
+            return False
+        purpose = membership.rulebook.purpose(subscription.purpose)
+        return purpose is not None and reader.kind in purpose.kinds and message.code in purpose.code_set

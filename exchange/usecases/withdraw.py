@@ -1,0 +1,242 @@
+"""Withdrawing signals: tombstones, erasure, and telling everybody who was shown one.
+
+Who was shown a signal is found by scanning the access records and deliveries from its entry on: before the
+order is queued as far as the log goes, and the rest inside the writer's group. Invariants: an order is
+carried out whole or not at all, and once; nobody is told who couldn't have been shown the signal; erased
+content is out of every file before the order is acknowledged, a repeated order included.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from hashlib import sha256
+from typing import Final, NamedTuple, Self
+
+from signalexchange.envelope import open_withdrawal, parse_withdrawal
+from signalexchange.errors import MalformedError, VerificationError
+from signalexchange.roster import Party
+from signalexchange.rulebook import audience_allows
+from signalexchange.v1.error_reason_pb2 import ErrorReason
+from signalexchange.v1.identifier_pb2 import Receipt
+from signalexchange.v1.log_entry_pb2 import (
+    AccessEntry,
+    DeliveryEntry,
+    EntryType,
+    SignalPosition,
+    WithdrawalEntry,
+)
+from signalexchange.v1.signal_pb2 import WithdrawalReason, WithdrawalStatement
+from signalexchange.v1.signal_service_pb2 import (
+    SignalChange,
+    WithdrawSignalsRequest,
+    WithdrawSignalsResponse,
+)
+
+from exchange.domain.records import POSITIONS, Event, Order, Shown, SignalState, Status
+from exchange.domain.refusal import Refusal, invalid
+from exchange.domain.store import StorageFull, Store
+from exchange.usecases.exchange import Exchange
+from exchange.usecases.publish import check_signer, signing_key
+from exchange.usecases.writer import Change, Proposal, unavailable
+
+_PAGE: Final = 5_000
+"""Entries scanned at a stretch."""
+_TOKEN: Final = 32
+
+
+class Told(NamedTuple):
+    """A member that was shown a signal, and the token it had submitted to see it."""
+
+    member: str
+    type: int
+    epoch: int
+    token: bytes
+
+
+async def withdraw(
+    exchange: Exchange, party: Party, request: WithdrawSignalsRequest
+) -> WithdrawSignalsResponse:
+    """Carry out the order. Raises Refusal as the contract says."""
+    try:
+        statement = parse_withdrawal(request.statement)
+    except MalformedError as error:
+        raise invalid("statement", str(error)) from None
+    check_signer(exchange, party, statement.origin, statement.member)
+    key = signing_key(exchange, party, statement.key_id, exchange.clock())
+    try:
+        open_withdrawal(request.statement, request.signature, key)
+    except (MalformedError, VerificationError) as error:
+        raise Refusal(ErrorReason.ERROR_REASON_SIGNATURE_INVALID, str(error)) from None
+    states = await exchange.store.signals(list(statement.signal_ids))
+    audit = Audience(exchange, party, await _tokens(exchange.store, states))
+    size = exchange.writer.head.tree.size
+    async for page in _scan(exchange.store, audit.first, size):
+        audit.add(page)
+    return await exchange.writer.submit(Withdraw(exchange, party, request, statement, audit, size))
+
+
+async def _tokens(store: Store, states: dict[bytes, SignalState]) -> list[tuple[SignalState, list[bytes]]]:
+    """The signals that can have been shown, with every token that led to them."""
+    active = [state for state in states.values() if state.status == Status.ACTIVE and state.token]
+    linked = await store.linked_tokens(active)
+    return [(state, [state.token or b"", *linked.get(state.place, ())]) for state in active]
+
+
+async def _scan(store: Store, start: int, stop: int) -> AsyncIterator[list[Shown]]:
+    for at in range(start, stop, _PAGE):
+        yield await store.shown(at, min(at + _PAGE, stop))
+
+
+class Audience:
+    """Works out from access records and deliveries who was shown which signals of one issuer."""
+
+    def __init__(
+        self, exchange: Exchange, issuer: Party, signals: list[tuple[SignalState, list[bytes]]]
+    ) -> None:
+        self._exchange = exchange
+        self._issuer = issuer
+        self._by_token: dict[bytes, list[SignalState]] = {}
+        self._by_id = {state.signal_id: state for state, _ in signals}
+        for state, tokens in signals:
+            for token in tokens:
+                self._by_token.setdefault(token, []).append(state)
+        places = [state.place for state, _ in signals]
+        self.first = min(places) // POSITIONS if places else 1 << 62
+        """Entry from which on signals can have been shown."""
+        self.told: dict[bytes, dict[str, Told]] = {}
+        """By signal id and member."""
+
+    def add(self, page: list[Shown]) -> None:
+        """Take in entries."""
+        for shown in page:
+            if shown.type == EntryType.ENTRY_TYPE_DELIVERY:
+                delivery = DeliveryEntry.FromString(shown.payload)
+                state = self._by_id.get(delivery.signal_id)
+                if state is not None:
+                    # What was delivered had passed every rule.
+                    self._tell(state, Told(shown.member, state.type, state.epoch, delivery.token))
+                continue
+            access = AccessEntry.FromString(shown.payload)
+            for at in range(0, len(access.hits), _TOKEN):
+                token = access.hits[at : at + _TOKEN]
+                for state in self._by_token.get(token, ()):
+                    if self._could_see(shown.member, access.purpose, state):
+                        self._tell(state, Told(shown.member, access.type, access.epoch, token))
+
+    def _tell(self, state: SignalState, told: Told) -> None:
+        self.told.setdefault(state.signal_id, {}).setdefault(told.member, told)
+
+    def _could_see(self, member: str, purpose: str, state: SignalState) -> bool:
+        membership = self._exchange.membership
+        reader = membership.roster.party(member)
+        rule = membership.rulebook.purpose(purpose)
+        return (
+            reader is not None
+            and reader.group != self._issuer.group
+            and rule is not None
+            and state.code in rule.code_set
+            and audience_allows(state.audience, reader.kind)
+        )
+
+
+class Withdraw(Change[WithdrawSignalsResponse]):
+    """An order whose signature holds."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        party: Party,
+        request: WithdrawSignalsRequest,
+        statement: WithdrawalStatement,
+        audience: Audience,
+        scanned: int,
+    ) -> None:
+        self._exchange = exchange
+        self._party = party
+        self._request = request
+        self._statement = statement
+        self._audience = audience
+        self._scanned = scanned
+        self._digest = sha256(request.statement).digest()
+        self._erases = statement.reason == WithdrawalReason.WITHDRAWAL_REASON_ERASURE
+        self._order: Order | None = None
+        self._states: dict[bytes, SignalState] = {}
+        self.weight = len(statement.signal_ids)
+
+    @classmethod
+    async def read(cls, changes: Sequence[Self], store: Store, now: int) -> None:
+        """The order, the signals, and who was shown them since the scan."""
+        for change in changes:  # alone in its group
+            change._order = await store.order(change._party.id, change._statement.order_id)
+            change._states = await store.signals(list(change._statement.signal_ids))
+            start = max(change._scanned, change._audience.first)
+            async for page in _scan(store, start, change._exchange.writer.head.tree.size):
+                change._audience.add(page)
+
+    def decide(self, proposal: Proposal) -> tuple[WithdrawSignalsResponse, Receipt]:
+        """Write tombstones, events and the entry."""
+        member = self._party.id
+        self._exchange.membership.standing(member)
+        if self._order is not None:
+            if self._order.digest != self._digest:
+                raise Refusal(
+                    ErrorReason.ERROR_REASON_ID_REUSED, "the order id was used before with other content"
+                )
+            repeated = WithdrawSignalsResponse(receipt=Receipt(index=self._order.entry), repeated_order=True)
+            return repeated, repeated.receipt
+        signing_key(self._exchange, self._party, self._statement.key_id, proposal.now)
+        states = self._own()
+        delta = proposal.delta
+        payload = WithdrawalEntry(
+            statement_digest=self._digest,
+            signature=self._request.signature,
+            positions=[
+                SignalPosition(index=state.place // POSITIONS, position=state.place % POSITIONS)
+                for state in states
+            ],
+            erased=self._erases,
+        )
+        index = proposal.log(EntryType.ENTRY_TYPE_WITHDRAWAL, member, payload.SerializeToString())
+        delta.orders.append(Order(member, self._statement.order_id, self._digest, index))
+        for state in states:
+            if self._erases and not state.erased:
+                delta.erased.append(state.place)
+            elif state.status == Status.ACTIVE:
+                delta.withdrawn.append(state.place)
+            if state.status == Status.ACTIVE:
+                self._tell(proposal, state)
+        response = WithdrawSignalsResponse(receipt=Receipt(index=index))
+        return response, response.receipt
+
+    def _own(self) -> list[SignalState]:
+        """The order's signals. Raises Refusal unless all of them are the caller's."""
+        unknown = [
+            (f"signal_ids[{at}]", "is not a signal of the caller's")
+            for at, signal_id in enumerate(self._statement.signal_ids)
+            if signal_id not in self._states or self._states[signal_id].issuer != self._party.id
+        ]
+        if unknown:
+            raise Refusal(
+                ErrorReason.ERROR_REASON_SIGNAL_UNKNOWN,
+                "the caller has published no signal of that id",
+                violations=unknown,
+            )
+        return [self._states[signal_id] for signal_id in self._statement.signal_ids]
+
+    def _tell(self, proposal: Proposal, state: SignalState) -> None:
+        change = SignalChange.SIGNAL_CHANGE_WITHDRAWN
+        events = proposal.delta.events
+        now = proposal.now
+        events.append(
+            Event(self._party.id, state.signal_id, change, True, state.type, state.epoch, None, now)
+        )
+        for told in self._audience.told.get(state.signal_id, {}).values():
+            events.append(
+                Event(told.member, state.signal_id, change, False, told.type, told.epoch, told.token, now)
+            )
+
+    async def settle(self, store: Store) -> None:
+        """See to it that erased content is out of every file."""
+        if self._erases:
+            try:
+                await store.forget_traces()
+            except StorageFull:
+                raise unavailable("erased, but not yet out of every file; repeat the order") from None
