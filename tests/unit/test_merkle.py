@@ -11,7 +11,7 @@ from signalexchange import merkle
 from signalexchange.errors import ExchangeError, VerificationError
 
 LEAVES = [merkle.leaf_hash(index.to_bytes(2, "big")) for index in range(300)]
-PUBLISHED = Path("../shared/data/merkle-proof-vectors.json")
+PUBLISHED = Path(__file__).parents[3] / "shared/data/merkle-proof-vectors.json"
 
 
 def definition(hashes: list[bytes]) -> bytes:

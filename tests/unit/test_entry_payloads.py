@@ -1,0 +1,109 @@
+"""Headers and payloads are read strictly by their type."""
+
+import contextlib
+from typing import Any
+
+import pytest
+from google.protobuf.message import Message
+from hypothesis import given
+from hypothesis import strategies as st
+from signalexchange.entry_payloads import PAYLOADS, parse_header, parse_payload
+from signalexchange.errors import ExchangeError, MalformedError
+from signalexchange.v1.log_entry_pb2 import (
+    AccessEntry,
+    BatchEntry,
+    DeliveryEntry,
+    EntryHeader,
+    EntryType,
+    OpeningEntry,
+    RefusalEntry,
+    RosterEntry,
+    SignalPosition,
+    SuspensionEntry,
+    WithdrawalEntry,
+)
+
+T32, T64 = bytes(32), bytes(64)
+ACCESS: dict[str, Any] = {
+    "purpose": "authorise-payment",
+    "asked": 2,
+    "salt": bytes(16),
+    "request_digest": T32,
+}
+GOOD: list[tuple[EntryType.ValueType, Message]] = [
+    (EntryType.ENTRY_TYPE_ROSTER, RosterEntry(note=b"note")),
+    (EntryType.ENTRY_TYPE_SUSPENSION, SuspensionEntry(member="bank-a", reason="why")),
+    (EntryType.ENTRY_TYPE_BATCH, BatchEntry(statement=b"s", signature=T64)),
+    (
+        EntryType.ENTRY_TYPE_WITHDRAWAL,
+        WithdrawalEntry(statement_digest=T32, signature=T64, positions=[SignalPosition(position=999)]),
+    ),
+    (EntryType.ENTRY_TYPE_LOOK_UP, AccessEntry(**ACCESS, answer_digest=T32, hits=T32 + b"\1" * 32)),
+    (EntryType.ENTRY_TYPE_SUBSCRIPTION, AccessEntry(**ACCESS)),
+    (EntryType.ENTRY_TYPE_DELIVERY, DeliveryEntry(token=T32, signal_id=bytes(16))),
+    (EntryType.ENTRY_TYPE_REFUSAL, RefusalEntry(method="/m", reason="RATE_LIMITED", count=3)),
+    (EntryType.ENTRY_TYPE_OPENING, OpeningEntry(indices=[1, 5])),
+]
+BAD: list[tuple[EntryType.ValueType, Message]] = [
+    (EntryType.ENTRY_TYPE_BATCH, BatchEntry(statement=b"s", signature=T64 + b"\0")),
+    (EntryType.ENTRY_TYPE_WITHDRAWAL, WithdrawalEntry(statement_digest=T32, signature=T64)),
+    (
+        EntryType.ENTRY_TYPE_WITHDRAWAL,
+        WithdrawalEntry(statement_digest=T32, signature=T64, positions=[SignalPosition(position=1000)]),
+    ),
+    (
+        EntryType.ENTRY_TYPE_WITHDRAWAL,
+        WithdrawalEntry(statement_digest=b"", signature=T64, positions=[SignalPosition()]),
+    ),
+    (EntryType.ENTRY_TYPE_LOOK_UP, AccessEntry(**ACCESS)),
+    (EntryType.ENTRY_TYPE_LOOK_UP, AccessEntry(**ACCESS, answer_digest=T32, hits=bytes(31))),
+    (EntryType.ENTRY_TYPE_LOOK_UP, AccessEntry(**ACCESS, answer_digest=T32, hits=T64)),
+    (EntryType.ENTRY_TYPE_LOOK_UP, AccessEntry(**ACCESS | {"asked": 0}, answer_digest=T32, hits=T32)),
+    (EntryType.ENTRY_TYPE_LOOK_UP, AccessEntry(**ACCESS | {"salt": b""}, answer_digest=T32)),
+    (EntryType.ENTRY_TYPE_SUBSCRIPTION, AccessEntry(**ACCESS, answer_digest=T32)),
+    (EntryType.ENTRY_TYPE_SUBSCRIPTION, AccessEntry(**ACCESS, hits=T32)),
+    (EntryType.ENTRY_TYPE_DELIVERY, DeliveryEntry(token=T32)),
+    (EntryType.ENTRY_TYPE_REFUSAL, RefusalEntry(method="/m")),
+    (EntryType.ENTRY_TYPE_OPENING, OpeningEntry()),
+    (EntryType.ENTRY_TYPE_OPENING, OpeningEntry(indices=[5, 5])),
+]
+
+
+def test_every_type_of_the_contract_has_a_payload() -> None:
+    assert set(PAYLOADS) == set(EntryType.values()) - {EntryType.ENTRY_TYPE_UNSPECIFIED}
+    assert {entry_type for entry_type, _ in GOOD} == set(PAYLOADS)
+
+
+@pytest.mark.parametrize(("entry_type", "payload"), GOOD)
+def test_payloads_as_the_contract_states_them(entry_type: EntryType.ValueType, payload: Message) -> None:
+    data = payload.SerializeToString()
+    assert parse_payload(entry_type, data) == payload
+    with pytest.raises(MalformedError):
+        parse_payload(entry_type, data + b"\xfa\x7f\x00")
+
+
+@pytest.mark.parametrize(("entry_type", "payload"), BAD)
+def test_payloads_that_break_the_contract(entry_type: EntryType.ValueType, payload: Message) -> None:
+    with pytest.raises(MalformedError):
+        parse_payload(entry_type, payload.SerializeToString())
+
+
+def test_headers() -> None:
+    header = EntryHeader(type=EntryType.ENTRY_TYPE_BATCH, member="bank-a", time=5)
+    assert parse_header(header.SerializeToString()) == header
+    for broken in (b"", b"\xff", EntryHeader(type=EntryType.ENTRY_TYPE_BATCH, time=-1).SerializeToString()):
+        with pytest.raises(MalformedError):
+            parse_header(broken)
+    for number in (0, 10):
+        with pytest.raises(MalformedError):
+            parse_header(EntryHeader(type=number).SerializeToString())  # type: ignore[arg-type]
+        with pytest.raises(MalformedError):
+            parse_payload(number, b"")
+
+
+@given(st.integers(-1, 12), st.binary(max_size=120))
+def test_random_bytes_raise_our_errors_only(entry_type: int, data: bytes) -> None:
+    with contextlib.suppress(ExchangeError):
+        parse_header(data)
+    with contextlib.suppress(ExchangeError):
+        parse_payload(entry_type, data)
