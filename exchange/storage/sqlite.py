@@ -11,7 +11,6 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Sequence
-from importlib.resources import files
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Self
@@ -29,6 +28,7 @@ from exchange.domain.records import (
     Subscription,
 )
 from exchange.domain.store import StorageFailed, StorageFull
+from exchange.storage.migrate import migrate
 from exchange.storage.reader import SIGNAL_STATE, Reader, chunks, padded, positions
 
 FILE: Final = "exchange.db"
@@ -87,7 +87,7 @@ class SqliteStore(Reader):
             connections.append(write)
             for pragma in _PRAGMAS:
                 await write.execute_fetchall(pragma)
-            await _migrate(write, path)
+            await migrate(write, path)
             read = await aiosqlite.connect(
                 f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, cached_statements=128
             )
@@ -348,23 +348,3 @@ class SqliteStore(Reader):
             return list(await self._write.execute_fetchall(sql, parameters))
         except sqlite3.Error as error:
             raise StorageFailed(f"storage failed: {error}") from error
-
-
-async def _migrate(write: aiosqlite.Connection, path: Path) -> None:
-    """Apply the numbered migrations that are missing, each in a transaction. Raises ConfigError on a newer
-    database."""
-    scripts = sorted(
-        (
-            file
-            for file in files("exchange.storage").joinpath("migrations").iterdir()
-            if file.name.endswith(".sql")
-        ),
-        key=lambda file: file.name,
-    )
-    ((version,),) = await write.execute_fetchall("PRAGMA user_version")
-    if version > len(scripts):
-        raise ConfigError(f"{path}: written by a newer version of the hub")
-    for number, script in enumerate(scripts[version:], start=version + 1):
-        await write.executescript(
-            f"BEGIN IMMEDIATE; {script.read_text('utf-8')}; PRAGMA user_version = {number}; COMMIT;"
-        )

@@ -1,0 +1,251 @@
+"""The hub's process: start, serve, watch the clock, drain, stop.
+
+Invariants: it listens only after everything has been verified and is healthy only while it serves; SIGTERM
+and SIGINT let calls in hand end; after storage has failed, answers in hand leave (as UNAVAILABLE) and the
+process ends with exit code 74, to be started again: reopening tells what holds.
+"""
+
+import asyncio
+import signal
+from collections.abc import Callable
+from typing import BinaryIO, Final
+
+import grpc
+from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1.health import aio as health
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+from grpc_reflection.v1alpha import reflection
+from signalexchange.errors import ConfigError
+from signalexchange.v1.error_reason_pb2 import ErrorReason
+from signalexchange.v1.membership_service_pb2_grpc import add_MembershipServiceServicer_to_server
+from signalexchange.v1.signal_service_pb2_grpc import add_SignalServiceServicer_to_server
+from signalexchange.v1.transparency_service_pb2_grpc import add_TransparencyServiceServicer_to_server
+
+from exchange.domain.refusal import Refusal
+from exchange.domain.resume import ResumeTokens
+from exchange.server.clock import Clock, ReplayClock, SystemClock
+from exchange.server.config import HubConfig, split_address
+from exchange.server.interceptor import Gate
+from exchange.server.services import MembershipServicer, SignalServicer, TransparencyServicer
+from exchange.server.start import load_manifest, open_exchange
+from exchange.server.streams import OpenStreams
+from exchange.server.telemetry import Log, Metrics
+from exchange.server.tls import TlsFiles
+from exchange.storage.sqlite import SqliteStore
+from exchange.usecases.exchange import Exchange
+from exchange.usecases.expire import expire
+from exchange.usecases.refusals import RefusalLog
+
+EX_IOERR: Final = 74
+"""Exit code after storage has failed (sysexits.h)."""
+SERVICES: Final = (
+    "signalexchange.v1.SignalService",
+    "signalexchange.v1.TransparencyService",
+    "signalexchange.v1.MembershipService",
+)
+REPLAY: Final = "replay"
+"""Health service that exists, and serves, only on a replay clock."""
+DRAIN: Final = 10.0
+"""Seconds that calls in hand get to end in."""
+_TICK: Final = 1.0
+_LAST_ANSWERS: Final = 0.5
+_OPTIONS: Final = (
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", 8 << 20),
+    ("grpc.max_concurrent_streams", 1000),
+    ("grpc.max_metadata_size", 16 << 10),
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+)
+
+
+class Hub:
+    """A hub that serves. Made by `start`."""
+
+    def __init__(self, config: HubConfig, store: SqliteStore, clock: Clock, log: Log) -> None:
+        self._config = config
+        self._store = store
+        self._clock = clock
+        self._log = log
+        self._metrics = Metrics()
+        self._health = health.HealthServicer()
+        self._recorder: BinaryIO | None = None
+        self._janitor: asyncio.Task[None] | None = None
+        self.ended = asyncio.Event()
+        """Set when the process should end."""
+        self.exit_code = 0
+        self.port = 0
+        self.metrics_port = 0
+
+    @classmethod
+    async def start(cls, config: HubConfig, log: Log | None = None) -> "Hub":
+        """Verify everything, restore or begin the log, listen. Raises ConfigError."""
+        log = log or Log("hub")
+        clock: Clock = ReplayClock(config.replay.clock) if config.replay else SystemClock()
+        credentials = TlsFiles(config.tls.certificate, config.tls.key, config.tls.ca).credentials()
+        store = await SqliteStore.open(config.data_dir)
+        hub = cls(config, store, clock, log)
+        try:
+            exchange = await open_exchange(config, store, clock, hub._storage_failed, hub._report)
+            await hub._serve(exchange, credentials, ResumeTokens(await store.secret("resume")))
+        except BaseException:
+            await store.close()
+            raise
+        return hub
+
+    async def _serve(
+        self, exchange: Exchange, credentials: grpc.ServerCredentials, tokens: ResumeTokens
+    ) -> None:
+        self._exchange = exchange
+        self._refusals = RefusalLog(exchange)
+        self._streams = OpenStreams(
+            lambda: exchange.membership.rulebook.limits.streams, self._metrics.streams_changed
+        )
+        exchange.on_membership.append(self._end_streams)
+        gate = Gate(
+            directory=exchange,
+            log=self._log,
+            metrics=self._metrics,
+            rates=self._rate,
+            streams=self._streams,
+            on_refusal=self._refusals.record,
+            record=self._open_recorder(),
+        )
+        self._server = grpc.aio.server(interceptors=[gate], options=_OPTIONS)
+        add_SignalServiceServicer_to_server(SignalServicer(exchange, tokens), self._server)
+        add_TransparencyServiceServicer_to_server(TransparencyServicer(exchange), self._server)
+        add_MembershipServiceServicer_to_server(MembershipServicer(exchange), self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        if self._config.reflection:
+            names = (*SERVICES, "grpc.health.v1.Health", reflection.SERVICE_NAME)
+            reflection.enable_server_reflection(names, self._server)
+        # HealthServicer() begins SERVING: not before the port is open.
+        await self._set_health(HealthCheckResponse.NOT_SERVING)
+        try:
+            self.port = self._server.add_secure_port(self._config.listen, credentials)
+        except RuntimeError:
+            raise ConfigError(f"listen: can't listen at {self._config.listen}") from None
+        if self._config.metrics:
+            try:
+                self.metrics_port = self._metrics.serve(*split_address(self._config.metrics.listen))
+            except OSError as error:
+                raise ConfigError(f"metrics.listen: {error.strerror}") from None
+        await self._server.start()
+        self._janitor = asyncio.create_task(self._keep())
+        await self._set_health(HealthCheckResponse.SERVING)
+        self._log.event(
+            "serving",
+            port=self.port,
+            metrics_port=self.metrics_port,
+            log_size=exchange.writer.head.tree.size,
+            roster_version=exchange.membership.roster.version,
+            manifest_version=exchange.manifest.version,
+            replay=self._config.replay is not None,
+        )
+
+    def reload(self) -> None:
+        """Read the key manifest again; one that doesn't verify leaves the present one in force."""
+        try:
+            self._exchange.manifest = load_manifest(self._config, self._exchange.membership.roster)
+        except ConfigError as error:
+            self._log.event("manifest-refused", problem=str(error))
+        else:
+            self._log.event("manifest-read", manifest_version=self._exchange.manifest.version)
+
+    async def stop(self, grace: float = DRAIN) -> None:
+        """Accept no more calls, let those in hand end within `grace` seconds, close everything."""
+        self._log.event("stopping")
+        await self._health.enter_graceful_shutdown()
+        self._streams.close(Refusal(ErrorReason.ERROR_REASON_UNAVAILABLE, "the hub is stopping"))
+        await self._server.stop(grace)
+        if self._janitor is not None:
+            self._janitor.cancel()
+            await asyncio.gather(self._janitor, return_exceptions=True)
+        if not self.exit_code:
+            try:
+                await self._refusals.flush(everything=True)
+            except Refusal as error:
+                self._log.event("refusals-lost", error=error)
+        await self._exchange.writer.stop()
+        await self._store.close()
+        self._metrics.close()
+        if self._recorder is not None:
+            self._recorder.close()
+        self._log.event("stopped", exit_code=self.exit_code)
+
+    async def _keep(self) -> None:
+        """Once a minute of the clock: log what was counted, expire what is due."""
+        minute = -1
+        while True:
+            now = self._clock.now() // 60
+            if now != minute:
+                minute = now
+                try:
+                    await self._refusals.flush()
+                    gone = await expire(self._exchange)
+                    if gone:
+                        self._log.event("expired", signals=gone)
+                except Exception as error:  # it comes again in a minute
+                    self._log.event("upkeep-failed", error=error)
+            await asyncio.sleep(_TICK)
+
+    async def _set_health(self, status: int) -> None:
+        for service in ("", *SERVICES):
+            await self._health.set(service, status)
+        if self._config.replay:
+            await self._health.set(REPLAY, status)
+
+    def _rate(self, bucket: str) -> tuple[float, float] | None:
+        limits = self._exchange.membership.rulebook.limits
+        rate = {"look_ups": limits.look_ups, "signals": limits.signals, "calls": limits.calls}[bucket]
+        return rate.per_second, rate.burst
+
+    def _end_streams(self) -> None:
+        for member in self._streams.members():
+            try:
+                self._exchange.membership.standing(member)
+            except Refusal as refusal:
+                self._streams.end(member, refusal)
+
+    def _open_recorder(self) -> Callable[[str, bytes], None] | None:
+        """Appends requests as method, newline, length in decimal, newline, bytes, newline."""
+        if self._config.replay is None or self._config.replay.record is None:
+            return None
+        path = self._config.replay.record
+        try:
+            self._recorder = recorder = path.open("ab")
+        except OSError as error:
+            raise ConfigError(f"replay.record: {path}: {error.strerror}") from None
+
+        def record(method: str, request: bytes) -> None:
+            recorder.write(b"%s\n%d\n%s\n" % (method.encode(), len(request), request))
+            recorder.flush()
+
+        return record
+
+    def _storage_failed(self, error: Exception) -> None:
+        self._log.event("storage-failed", problem=str(error))
+        self.exit_code = EX_IOERR
+        # The answers in hand first: they say that nothing was changed.
+        asyncio.get_running_loop().call_later(_LAST_ANSWERS, self.ended.set)
+
+    def _report(self, event: str, error: Exception) -> None:
+        self._log.event(event, error=error)
+
+
+async def serve(config: HubConfig, *, ready: Callable[[int], None] | None = None) -> int:
+    """Serve until SIGTERM, SIGINT or the loss of storage; returns the exit code. Raises ConfigError.
+
+    `ready` is called with the port once the hub serves.
+    """
+    hub = await Hub.start(config)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, hub.ended.set)
+    loop.add_signal_handler(signal.SIGHUP, hub.reload)
+    if ready is not None:
+        ready(hub.port)
+    await hub.ended.wait()
+    await hub.stop(_LAST_ANSWERS if hub.exit_code else DRAIN)
+    return hub.exit_code

@@ -1,0 +1,101 @@
+"""From configuration to an Exchange: read files, open storage, restore tree and membership, or begin a log.
+
+Invariants: nothing is served unless the stored chain verifies, its anchor is the configured genesis, the
+log key is the roster's, and the manifest is co-signed by the roster's custodians; every failure is a
+ConfigError naming file or key.
+"""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from signalexchange.errors import ConfigError, ExchangeError
+from signalexchange.manifest import KeyManifest, open_manifest
+from signalexchange.note import Signer
+from signalexchange.roster import Roster, RosterChain
+
+from exchange.domain.membership import Membership
+from exchange.server.clock import Clock
+from exchange.server.config import HubConfig
+from exchange.storage.sqlite import SqliteStore
+from exchange.usecases import enrol
+from exchange.usecases.exchange import Exchange
+from exchange.usecases.writer import Writer
+
+
+def read(path: Path, key: str) -> bytes:
+    """A configured file. Raises ConfigError naming key and path."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{key}: {path}: {error.strerror}") from None
+
+
+def load_signer(config: HubConfig) -> Signer:
+    """The key that signs checkpoints."""
+    try:
+        key = load_pem_private_key(read(config.log.key, "log.key"), None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise ConfigError(f"log.key: {config.log.key}: not an unencrypted PEM private key") from None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ConfigError(f"log.key: {config.log.key}: not an Ed25519 key")
+    return Signer.from_private_key(config.origin, key)
+
+
+def load_manifest(config: HubConfig, roster: Roster) -> KeyManifest:
+    """The key manifest, verified."""
+    try:
+        return open_manifest(read(config.manifest, "manifest"), roster)
+    except ConfigError:
+        raise
+    except ExchangeError as error:
+        raise ConfigError(f"manifest: {config.manifest}: {error}") from None
+
+
+async def open_exchange(
+    config: HubConfig,
+    store: SqliteStore,
+    clock: Clock,
+    failed: Callable[[Exception], None],
+    report: Callable[[str, Exception], None],
+) -> Exchange:
+    """The exchange as last committed, or a new one. Raises ConfigError."""
+    signer = await asyncio.to_thread(load_signer, config)
+    try:
+        genesis = RosterChain.start(read(config.roster.genesis, "roster.genesis"))
+    except ConfigError:
+        raise
+    except ExchangeError as error:
+        raise ConfigError(f"roster.genesis: {config.roster.genesis}: {error}") from None
+    membership = await enrol.load(store)
+    _check_identity(config, signer, membership, genesis)
+    manifest = await asyncio.to_thread(
+        load_manifest, config, membership.roster if membership else genesis.current
+    )
+    writer = Writer(store, await store.restore_tree(), signer, config.origin, clock.now, failed, report)
+    if membership is None:
+        text = read(config.rulebook, "rulebook")
+        try:
+            rulebook = enrol.check_rulebook(genesis.current, text)
+        except ExchangeError as error:
+            raise ConfigError(f"rulebook: {config.rulebook}: {error}") from None
+        membership = await enrol.found(writer, genesis, rulebook)
+    return Exchange(store, writer, clock.now, config.origin, membership, manifest)
+
+
+def _check_identity(
+    config: HubConfig, signer: Signer, membership: Membership | None, genesis: RosterChain
+) -> None:
+    """This log, this key, this anchor."""
+    if membership is not None and membership.chain.versions[0][0] != genesis.versions[0][0]:
+        raise ConfigError(
+            f"roster.genesis: {config.roster.genesis}: not the genesis of the log in {config.data_dir}"
+        )
+    roster = membership.roster if membership else genesis.current
+    if roster.origin != config.origin:
+        raise ConfigError(f"origin: the roster is of {roster.origin}")
+    if signer.verifier.vkey != roster.log_key:
+        raise ConfigError(f"log.key: {config.log.key}: not the log key of the roster")
