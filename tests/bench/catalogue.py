@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 
+from tests.bench.anatomy import breakdown
 from tests.bench.custodian import custodian
 from tests.bench.look_up import look_up
 from tests.bench.measure import Effort
@@ -13,6 +14,7 @@ from tests.bench.world import World
 
 BENCHMARKS: Mapping[str, Callable[[World, Effort], Awaitable[list[Result]]]] = {
     "look_up": look_up,
+    "breakdown": breakdown,
     "custodian": custodian,
     "tokens": tokens,
     "publish": publish,

@@ -17,8 +17,9 @@ from tests.bench.measure import quantile
 
 @dataclass(frozen=True)
 class Load:
-    """What a run of load showed: calls a second and latencies in seconds."""
+    """What a run of load showed: calls, calls a second, and latencies in seconds."""
 
+    calls: int
     rate: float
     p50: float
     p99: float
@@ -57,4 +58,4 @@ async def run(
 
     await asyncio.gather(*(worker() for _ in range(in_flight)))
     elapsed = time.perf_counter() - started
-    return Load(len(latencies) / elapsed, quantile(latencies, 0.5), quantile(latencies, 0.99))
+    return Load(len(latencies), len(latencies) / elapsed, quantile(latencies, 0.5), quantile(latencies, 0.99))

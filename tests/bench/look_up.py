@@ -53,7 +53,7 @@ async def look_up(world: World, effort: Effort) -> list[Result]:
         async with (
             echo_server(exchange.hub_tls, size) as echo,
             exchange.channel(ASKER) as hub_channel,
-            load.open_channel(echo, exchange.tls(ASKER)) as echo_channel,
+            load.open_channel(echo.target, exchange.tls(ASKER)) as echo_channel,
         ):
 
             async def subject() -> Load:

@@ -18,8 +18,9 @@ from signalexchange.roster import Budget
 from exchange.provision import TYPES, Deployment, Plan, provision
 from exchange.storage.sqlite import FILE
 from tests.bench import fill, load
+from tests.bench.processes import Measured
 from tests.support.faults import Server
-from tests.support.hub import custodian_server, hub_data, hub_server
+from tests.support.hub import custodian_server, hub_data
 from tests.support.members import Pen, pen
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Exchange:
         """Some of the tokens that signals are stored about."""
         self.stored = 0
         self.entries = 0
-        self._hub = hub_server(deployment, log)
+        self._hub = Measured(["exchange.cli", "serve", str(deployment.hub_config)], deployment.hub_port, log)
         self._custodians: list[Server] = [
             custodian_server(deployment, name, log.with_name(f"{name}.log"))
             for name in deployment.plan.custodians
@@ -113,7 +114,7 @@ class Exchange:
                 pass
 
     @asynccontextmanager
-    async def hub(self) -> AsyncIterator[Server]:
+    async def hub(self) -> AsyncIterator[Measured]:
         """The hub while it serves."""
         await asyncio.to_thread(self._hub.start)
         try:
