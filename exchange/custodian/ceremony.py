@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from signalexchange import threshold
 from signalexchange.credentials import read_file
 from signalexchange.errors import ConfigError, MalformedError, VerificationError
-from signalexchange.manifest import KeyManifest, TokenKey, check_manifest
+from signalexchange.manifest import KeyManifest, TokenKey, check_manifest, open_manifest
 from signalexchange.note import Signer, add_signatures, sign_note, split_note
 from signalexchange.roster import Roster
 
@@ -110,6 +110,14 @@ def cosign(roster: Roster, share_files: Sequence[Path], manifest_path: Path, sig
     check_manifest(manifest, roster)
     matching(files, manifest)
     _replace(manifest_path, add_signatures(data, [signer]) if signed else sign_note(text, [signer]))
+
+
+def read_manifest(path: Path, roster: Roster) -> KeyManifest:
+    """The manifest in force, which a new one is to continue; every custodian must have signed it.
+
+    Raises ConfigError for an unreadable file, MalformedError or VerificationError for what does not verify.
+    """
+    return open_manifest(read_file(path, "key manifest"), roster)
 
 
 def _public(spec: KeySpec, dealing: threshold.Dealing) -> TokenKey:

@@ -16,7 +16,7 @@ from signalexchange.voprf import MAX_BATCH
 
 from exchange.custodian.budgets import Budgets, allowances
 from exchange.custodian.evaluator import Evaluator
-from exchange.custodian.material import Keys, Watched
+from exchange.custodian.material import Keys, Material, Watched
 from exchange.domain.refusal import MAX_VIOLATIONS, Refusal, invalid
 from exchange.server.calls import current
 from exchange.server.clock import Clock
@@ -40,7 +40,7 @@ class TokenServicer(TokenServiceServicer):
         self, request: pb.GetKeyManifestRequest, context: Any
     ) -> pb.GetKeyManifestResponse:
         """Answer with the manifest as it was co-signed."""
-        return pb.GetKeyManifestResponse(manifest=self._keys().note)
+        return pb.GetKeyManifestResponse(manifest=_keys(self._watched.material).note)
 
     async def Evaluate(  # noqa: N802 - the contract's name
         self, request: pb.EvaluateRequest, context: Any
@@ -56,7 +56,8 @@ class TokenServicer(TokenServiceServicer):
             "purpose": _PURPOSES[request.purpose],
         }
         # Material may be read anew at any await: this call goes on with what it began with.
-        keys, roster, index = self._keys(), self._watched.roster, self._watched.material.index
+        material = self._watched.material
+        keys, roster, index = _keys(material), material.chain.current, material.index
         now = self._clock.now()
         key = _key_in_force(keys, request, now)
         group = roster.group(call.party.group)
@@ -81,13 +82,11 @@ class TokenServicer(TokenServiceServicer):
             evaluated, proof = await self._evaluator.evaluate(share, key.shares[index], elements)
         return pb.EvaluateResponse(share_index=index, evaluated_elements=evaluated, proof=proof)
 
-    def _keys(self) -> Keys:
-        keys = self._watched.material.keys
-        if keys is None:
-            raise Refusal(
-                ErrorReason.ERROR_REASON_UNAVAILABLE, "no key manifest of the roster in force is there"
-            )
-        return keys
+
+def _keys(material: Material) -> Keys:
+    if material.keys is None:
+        raise Refusal(ErrorReason.ERROR_REASON_UNAVAILABLE, "no key manifest of the roster in force is there")
+    return material.keys
 
 
 def _check_form(request: pb.EvaluateRequest, count: int) -> None:

@@ -463,6 +463,7 @@ def test_a_second_ceremony_continues_the_first(tmp_path: Path) -> None:
     for name in CUSTODIANS:
         table.sign(name)
     first = open_manifest(table.dealt.manifest.read_bytes(), table.roster)
+    assert ceremony.read_manifest(table.dealt.manifest, table.roster) == first
     spec = ceremony.KeySpec("phone", 2, NOW + 100, NOW + 2 * DAY)
     again = ceremony.deal(table.roster, [spec], tmp_path / "again", first)
     with pytest.raises(VerificationError, match="phone, epoch 1, generation 1: no share"):

@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import aiosqlite
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2
@@ -247,6 +248,17 @@ async def test_simultaneous_requests_do_not_overshoot(tmp_path: Path) -> None:
         assert {refusal_from(o).reason for o in outcomes if isinstance(o, grpc.aio.AioRpcError)} == {
             "BUDGET_EXHAUSTED"
         }
+
+
+async def test_what_can_not_be_charged_is_not_evaluated(tmp_path: Path) -> None:
+    deployment = deploy(tmp_path)
+    async with network(deployment, NAMES[:1]) as net:
+        async with aiosqlite.connect(config_of(deployment, NAMES[0]).data_dir / "budgets.db") as db:
+            await db.execute("DROP TABLE charge")
+            await db.commit()
+        found = await refusal(net.channel(NAMES[0]), [POINT])
+        assert (found.status, found.reason) == ("UNAVAILABLE", "UNAVAILABLE")
+        assert "charge" not in found.message.replace("can't be charged", "")
 
 
 async def test_too_much_at_once_is_refused_before_it_is_charged() -> None:
