@@ -17,7 +17,13 @@ from exchange.demo.ranking import Ranking
 from exchange.demo.scan import Findings
 
 VIEWS = ("own_view", "with_exchange")
-_BAR = 40
+_BAR = 32
+_EVIDENCE = {
+    "own_view": "own reports",
+    "with_exchange": "with the exchange",
+    "own_count": "yardstick: own reports, counted",
+    "pooled_count": "yardstick: everybody's, counted",
+}
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,11 @@ class MemberOutcome:
 
 @dataclass
 class Outcome:
-    """A whole run. `rankings` maps a kind of fraud ("all", "scenario_2") to a ranking for each of VIEWS."""
+    """A whole run.
+
+    `rankings` maps a kind of fraud ("all", "scenario_2") to a ranking for each of VIEWS, `yardstick` to one
+    for each of `reference.VIEWS`.
+    """
 
     source: str
     first_day: str
@@ -44,6 +54,7 @@ class Outcome:
     evaluated_from_day: int
     members: Sequence[MemberOutcome]
     rankings: Mapping[str, Mapping[str, Ranking]]
+    yardstick: Mapping[str, Mapping[str, Ranking]]
     log_size: int
     log_verified: bool
     log_entries: Mapping[str, int]
@@ -72,18 +83,16 @@ class Outcome:
 
     def document(self) -> dict[str, Any]:
         """The content of `report.json`."""
-        precision: dict[str, Any] = {
-            view: _rounded(ranking.average_precision()) for view, ranking in self.rankings["all"].items()
-        }
+        precision: dict[str, Any] = {}
         for kind, views in self.rankings.items():
-            any_view = views[VIEWS[0]]
-            counts = {"transactions": any_view.transactions, "frauds": any_view.frauds}
+            one = views[VIEWS[0]]
+            found: dict[str, Any] = _precisions(views)
+            found["yardstick"] = _precisions(self.yardstick[kind])
+            found |= {"transactions": one.transactions, "frauds": one.frauds}
             if kind == "all":
-                precision |= counts
+                precision |= found
             else:
-                precision[kind] = {
-                    view: _rounded(ranking.average_precision()) for view, ranking in views.items()
-                } | counts
+                precision[kind] = found
         return {
             "source": self.source,
             "replay": {
@@ -182,23 +191,27 @@ def _precision(outcome: Outcome) -> Table:
         table.add_column(heading)
     table.add_column("AP", justify="right")
     table.add_column("", width=_BAR)
-    values = {
-        (kind, view): ranking.average_precision()
-        for kind, views in outcome.rankings.items()
-        for view, ranking in views.items()
-    }
-    longest = max((value for value in values.values() if value), default=1.0)
-    for (kind, view), value in values.items():
-        frauds = outcome.rankings[kind][view].frauds
-        label = f"{kind.replace('_', ' ')} ({frauds:,})" if view == VIEWS[0] else ""
-        evidence = "own reports" if view == VIEWS[0] else "with the exchange"
-        shown = "none to rank" if value is None else f"{value:.4f}"
-        table.add_row(label, evidence, shown, "█" * round((value or 0) / longest * _BAR))
+    rows = []
+    for kind, views in outcome.rankings.items():
+        shown = {**views, **outcome.yardstick[kind]}
+        frauds = next(iter(views.values())).frauds
+        for place, (view, ranking) in enumerate(shown.items()):
+            label = f"{kind.replace('_', ' ')} ({frauds:,})" if place == 0 else ""
+            rows.append((label, _EVIDENCE[view], ranking.average_precision()))
+    longest = max((value for *_, value in rows if value), default=1.0)
+    for label, evidence, value in rows:
+        table.add_row(
+            label,
+            evidence,
+            "none to rank" if value is None else f"{value:.4f}",
+            "█" * round((value or 0) / longest * _BAR),
+        )
     return table
 
 
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 6)
+def _precisions(views: Mapping[str, Ranking]) -> dict[str, float | None]:
+    values = {view: ranking.average_precision() for view, ranking in views.items()}
+    return {view: None if value is None else round(value, 6) for view, value in values.items()}
 
 
 def notes(*, with_scenarios: bool) -> list[str]:
@@ -207,7 +220,8 @@ def notes(*, with_scenarios: bool) -> list[str]:
         "Both views rank by log-odds of the hub's model: a report fades with a half-life of 28 days and is "
         "forgotten 28 days after it became known, 7 whole days after the payment. The exchange's part is the "
         "score in the hub's answers alone: cut off to a permille, capped for each group, without the asker's "
-        "own reports.",
+        "own reports. The yardstick counts the same reports, from the file, without fading, caps or cutting "
+        "off. Fading ranks better than counting: a terminal reported weeks ago may be sound again.",
     ]
     if with_scenarios:
         found.append(

@@ -37,6 +37,10 @@ def outcome() -> Outcome:
             "all": {"own_view": own, "with_exchange": shared},
             "scenario_2": {"own_view": nothing, "with_exchange": nothing},
         },
+        yardstick={
+            "all": {"own_count": own, "pooled_count": own},
+            "scenario_2": {"own_count": nothing, "pooled_count": nothing},
+        },
         log_size=12,
         log_verified=True,
         log_entries={"batch": 3, "look_up": 4},
