@@ -137,11 +137,14 @@ def test_a_text_that_no_note_can_carry_is_not_signed(text: str) -> None:
         sign_note(text, [A])
 
 
-def test_a_note_has_a_signer_whose_signature_holds() -> None:
+def test_a_note_has_a_signer_that_signs() -> None:
     with pytest.raises(MalformedError):
         sign_note(TEXT, [])
     with pytest.raises(VerificationError):
-        sign_note(TEXT, [Signer("a.test/key", A.public_key, private_key("other").sign)])
+        sign_note(TEXT, [Signer("a.test/key", A.public_key, lambda text: b"no signature")])
+    mismatched = sign_note(TEXT, [Signer("a.test/key", A.public_key, private_key("other").sign)])
+    with pytest.raises(VerificationError):
+        open_note(mismatched, [A.verifier])
 
 
 @pytest.mark.parametrize(

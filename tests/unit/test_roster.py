@@ -305,4 +305,4 @@ class ChainMachine(RuleBasedStateMachine):
 
 
 TestChainMachine = ChainMachine.TestCase
-TestChainMachine.settings = settings(max_examples=20, stateful_step_count=8, deadline=None)
+TestChainMachine.settings = settings(max_examples=20, stateful_step_count=8)

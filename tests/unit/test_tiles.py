@@ -87,7 +87,7 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.lists(st.sampled_from([0, 1, 5, 200, 256, 300, 1000]), max_size=6))
 def test_a_folder_grown_in_steps_is_the_folder_written_at_once(
     tmp_path_factory: pytest.TempPathFactory, steps: list[int]

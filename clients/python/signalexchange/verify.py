@@ -14,6 +14,7 @@ from signalexchange.checkpoint import Checkpoint, open_checkpoint
 from signalexchange.cosignature import CosignatureVerifier, cosignatures
 from signalexchange.entries import check_leaf
 from signalexchange.entry_checks import EntryChecker, EntryOpener, Held
+from signalexchange.entry_payloads import parse_header
 from signalexchange.envelope import SignalDisclosure
 from signalexchange.errors import ExchangeError, MalformedError, VerificationError
 from signalexchange.evidence import HeldReceipt, read_documents, read_openings
@@ -30,7 +31,7 @@ from signalexchange.tiles import (
     read_leaves,
     stored_size,
 )
-from signalexchange.v1.log_entry_pb2 import RosterEntry
+from signalexchange.v1.log_entry_pb2 import EntryType, RosterEntry
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being checked ("leaves", "entries"), how many are done and how many there are."""
@@ -215,6 +216,8 @@ class _Verification:
             if isinstance(opening, MalformedError) or opening.index >= self.proved:
                 continue
             try:
+                if parse_header(opening.header).type != EntryType.ENTRY_TYPE_ROSTER:
+                    continue
                 _, payload = opener.open(opening)
             except ExchangeError:
                 continue  # `_entries` reports it.
