@@ -16,8 +16,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from signalexchange.credentials import load_private_key
 from signalexchange.errors import ConfigError
 from signalexchange.note import Signer
 from signalexchange.roster import (
@@ -343,9 +342,7 @@ def _write_config(path: Path, lines: Sequence[str]) -> None:
 
 
 def _signer(name: str, path: Path) -> Signer:
-    key = load_pem_private_key(path.read_bytes(), password=None)
-    assert isinstance(key, Ed25519PrivateKey)  # noqa: S101 - this module wrote it
-    return Signer.from_private_key(name, key)
+    return Signer.from_private_key(name, load_private_key(path))
 
 
 def _free_ports(count: int) -> list[int]:

@@ -9,9 +9,7 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from signalexchange.credentials import load_private_key
 from signalexchange.errors import ConfigError, ExchangeError
 from signalexchange.manifest import KeyManifest, open_manifest
 from signalexchange.note import Signer
@@ -37,12 +35,9 @@ def read(path: Path, key: str) -> bytes:
 def load_signer(config: HubConfig) -> Signer:
     """The key that signs checkpoints."""
     try:
-        key = load_pem_private_key(read(config.log.key, "log.key"), None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise ConfigError(f"log.key: {config.log.key}: not an unencrypted PEM private key") from None
-    if not isinstance(key, Ed25519PrivateKey):
-        raise ConfigError(f"log.key: {config.log.key}: not an Ed25519 key")
-    return Signer.from_private_key(config.origin, key)
+        return Signer.from_private_key(config.origin, load_private_key(config.log.key))
+    except ConfigError as error:
+        raise ConfigError(f"log.key: {error}") from None
 
 
 def load_manifest(config: HubConfig, roster: Roster) -> KeyManifest:

@@ -37,15 +37,20 @@ def read_private(path: Path, what: str) -> bytes:
     return data
 
 
-def load_signing_key(path: Path) -> Sign:
-    """The signing function of an Ed25519 private key in PKCS #8 PEM (RFC 8410); raises ConfigError."""
+def load_private_key(path: Path) -> ed25519.Ed25519PrivateKey:
+    """An Ed25519 private key in PKCS #8 PEM (RFC 8410); raises ConfigError."""
     try:
         key = serialization.load_pem_private_key(read_private(path, "signing key"), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise ConfigError(f"{path}: not an unencrypted private key in PEM") from error
     if not isinstance(key, ed25519.Ed25519PrivateKey):
         raise ConfigError(f"{path}: the signing key must be an Ed25519 key")
-    return key.sign
+    return key
+
+
+def load_signing_key(path: Path) -> Sign:
+    """The signing function of `load_private_key`'s key; raises ConfigError."""
+    return load_private_key(path).sign
 
 
 @dataclass(frozen=True)
