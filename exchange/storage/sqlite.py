@@ -237,7 +237,7 @@ class SqliteStore(Reader):
                 " WHERE status = 0 AND expires_at > ?"
                 " UNION ALL"
                 " SELECT asked, s.issuer, joined.type, joined.epoch, code, audience, confidence, grade,"
-                " last_seen"
+                " tlp, last_seen"
                 " FROM joined CROSS JOIN signals s ON s.token = joined.subject AND s.issuer = joined.issuer"
                 " WHERE status = 0 AND expires_at > ?",
                 [*parameters, now, now, now],
