@@ -19,7 +19,6 @@ from signalexchange.config import load_config as load_party_config
 from signalexchange.connection import PROPOSE_ROSTER, SUSPEND, Connection, Method, Request, Response
 from signalexchange.credentials import load_private_key
 from signalexchange.errors import ConfigError, ExchangeError
-from signalexchange.manifest import open_manifest
 from signalexchange.note import Signer, add_signatures, sign_note, split_note
 from signalexchange.roster import MEMBER_KINDS, Roster, RosterChain
 from signalexchange.v1.membership_service_pb2 import ProposeRosterVersionRequest, SuspendMemberRequest
@@ -175,7 +174,7 @@ def deal(
     """
     roster = _chain(rosters).current
     specs = [ceremony.KeySpec(name, epoch, valid_from, valid_until, generation) for name in types]
-    before = open_manifest(previous.read_bytes(), roster) if previous else None
+    before = ceremony.read_manifest(previous, roster) if previous else None
     dealt = ceremony.deal(roster, specs, folder, before)
     click.echo(f"manifest, to be signed by every custodian: {dealt.manifest}")
     for name, path in dealt.shares.items():

@@ -65,7 +65,7 @@ class TokenServiceServicer:
         may call it. Not idempotent: every call charges the budget of the caller's controlling group,
         durably and before anything is evaluated. At most 1,000 points a call.
         Errors: CERTIFICATE_INVALID, NOT_ENROLLED, METHOD_NOT_ALLOWED, INVALID_REQUEST,
-        EPOCH_NOT_VALID, GENERATION_UNKNOWN, BUDGET_EXHAUSTED, NO_ROTATION, OVERLOADED, UNAVAILABLE.
+        EPOCH_NOT_VALID, GENERATION_UNKNOWN, BUDGET_EXHAUSTED, NO_ROTATION, RATE_LIMITED, OVERLOADED, UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -43,7 +43,7 @@ class TokenServiceStub:
     may call it. Not idempotent: every call charges the budget of the caller's controlling group,
     durably and before anything is evaluated. At most 1,000 points a call.
     Errors: CERTIFICATE_INVALID, NOT_ENROLLED, METHOD_NOT_ALLOWED, INVALID_REQUEST,
-    EPOCH_NOT_VALID, GENERATION_UNKNOWN, BUDGET_EXHAUSTED, NO_ROTATION, OVERLOADED, UNAVAILABLE.
+    EPOCH_NOT_VALID, GENERATION_UNKNOWN, BUDGET_EXHAUSTED, NO_ROTATION, RATE_LIMITED, OVERLOADED, UNAVAILABLE.
     """
 
 @_typing.type_check_only
@@ -61,7 +61,7 @@ class TokenServiceAsyncStub(TokenServiceStub):
     may call it. Not idempotent: every call charges the budget of the caller's controlling group,
     durably and before anything is evaluated. At most 1,000 points a call.
     Errors: CERTIFICATE_INVALID, NOT_ENROLLED, METHOD_NOT_ALLOWED, INVALID_REQUEST,
-    EPOCH_NOT_VALID, GENERATION_UNKNOWN, BUDGET_EXHAUSTED, NO_ROTATION, OVERLOADED, UNAVAILABLE.
+    EPOCH_NOT_VALID, GENERATION_UNKNOWN, BUDGET_EXHAUSTED, NO_ROTATION, RATE_LIMITED, OVERLOADED, UNAVAILABLE.
     """
 
 class TokenServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -88,7 +88,7 @@ class TokenServiceServicer(metaclass=_abc_1.ABCMeta):
         may call it. Not idempotent: every call charges the budget of the caller's controlling group,
         durably and before anything is evaluated. At most 1,000 points a call.
         Errors: CERTIFICATE_INVALID, NOT_ENROLLED, METHOD_NOT_ALLOWED, INVALID_REQUEST,
-        EPOCH_NOT_VALID, GENERATION_UNKNOWN, BUDGET_EXHAUSTED, NO_ROTATION, OVERLOADED, UNAVAILABLE.
+        EPOCH_NOT_VALID, GENERATION_UNKNOWN, BUDGET_EXHAUSTED, NO_ROTATION, RATE_LIMITED, OVERLOADED, UNAVAILABLE.
         """
 
 def add_TokenServiceServicer_to_server(servicer: TokenServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
