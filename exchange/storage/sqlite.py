@@ -10,7 +10,7 @@ import asyncio
 import fcntl
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Self
@@ -30,6 +30,7 @@ from exchange.domain.records import (
 from exchange.domain.store import StorageFailed, StorageFull
 from exchange.storage.migrate import migrate
 from exchange.storage.reader import SIGNAL_STATE, Reader, chunks, padded, positions
+from exchange.storage.transaction import Statement, TransactionConnection, connect
 
 FILE: Final = "exchange.db"
 _PRAGMAS: Final = (
@@ -65,7 +66,7 @@ class SqliteStore(Reader):
     """A store in `folder`; made by `open`."""
 
     def __init__(
-        self, folder: Path, lock: int, write: aiosqlite.Connection, read: aiosqlite.Connection
+        self, folder: Path, lock: int, write: TransactionConnection, read: aiosqlite.Connection
     ) -> None:
         super().__init__(read)
         self._folder = folder
@@ -83,7 +84,7 @@ class SqliteStore(Reader):
             lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-            write = await aiosqlite.connect(path, isolation_level=None, cached_statements=512)
+            write = await connect(path)
             connections.append(write)
             for pragma in _PRAGMAS:
                 await write.execute_fetchall(pragma)
@@ -122,9 +123,7 @@ class SqliteStore(Reader):
     async def commit(self, delta: Delta) -> None:
         """Write all of it durably. Raises StorageFull or StorageFailed."""
         try:
-            await self._write.execute_fetchall("BEGIN IMMEDIATE")
-            await self._write_rows(delta)
-            await self._write.execute_fetchall("COMMIT")
+            await self._write.transaction(list(_statements(delta)))
         except sqlite3.Error as error:
             await self._roll_back(error)
 
@@ -139,77 +138,6 @@ class SqliteStore(Reader):
             raise StorageFull("no room in storage") from error
         # Whether a failed COMMIT or fsync reached the disk can't be known from here: only reopening tells.
         raise StorageFailed(f"storage failed: {error}") from error
-
-    async def _insert(self, head: str, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Insert rows, many in a statement: each step of a statement hands the interpreter's lock over and
-        back."""
-        at = 0
-        while at < len(rows):
-            count = min(_ROWS, 1 << ((len(rows) - at).bit_length() - 1))
-            values = ",".join([f"({','.join('?' * len(rows[0]))})"] * count)
-            part = rows[at : at + count]
-            await self._write.execute_fetchall(f"{head} VALUES {values}", list(chain.from_iterable(part)))
-            at += count
-
-    async def _write_rows(self, delta: Delta) -> None:
-        many = self._write.executemany
-        for head, rows in (
-            ("INSERT INTO entries", delta.entries),
-            ("INSERT INTO tiles", delta.tiles),
-            ("INSERT INTO batches", delta.batches),
-            (_INSERT_SIGNALS, delta.signals),
-            ("INSERT OR IGNORE INTO links", delta.links),
-            ("INSERT INTO orders", delta.orders),
-            (_INSERT_EVENTS, delta.events),
-            ("INSERT OR REPLACE INTO subscriptions", delta.subscriptions),
-            ("INSERT INTO rosters", delta.rosters),
-            ("INSERT INTO suspensions", delta.suspensions),
-        ):
-            if rows:
-                await self._insert(head, rows)
-        await self._write_tombstones(delta)
-        if delta.forgotten_events:
-            await many("DELETE FROM events WHERE position <= ?", [(delta.forgotten_events,)])
-            await many(
-                "UPDATE meta SET value = ? WHERE name = 'forgotten_events'", [(delta.forgotten_events,)]
-            )
-        if delta.unsubscribed:
-            await many("DELETE FROM subscriptions WHERE token = ? AND member = ?", delta.unsubscribed)
-        if delta.lapsed:
-            await many("DELETE FROM subscriptions WHERE expires_at <= ?", [(delta.lapsed,)])
-        if delta.forgotten_access:
-            await many(
-                "UPDATE entries SET payload = NULL, payload_opening = NULL WHERE idx >="
-                " (SELECT value FROM meta WHERE name = 'forgotten_access') AND idx < ? AND type IN (?, ?, ?)",
-                [(delta.forgotten_access, *_ACCESS)],
-            )
-            await many(
-                "UPDATE meta SET value = ? WHERE name = 'forgotten_access'", [(delta.forgotten_access,)]
-            )
-        if delta.reinstated:
-            await many("DELETE FROM suspensions WHERE member = ?", [(member,) for member in delta.reinstated])
-
-    async def _write_tombstones(self, delta: Delta) -> None:
-        many = self._write.executemany
-        if delta.withdrawn:
-            await many(
-                "UPDATE signals SET status = ? WHERE place = ?",
-                [(Status.WITHDRAWN, place) for place in delta.withdrawn],
-            )
-        if delta.erased:
-            await many(_CLEAR, [(Status.WITHDRAWN, place) for place in delta.erased])
-        if delta.expired:
-            await many(_CLEAR, [(Status.EXPIRED, place) for place in delta.expired])
-        gone = [(place,) for place in (*delta.withdrawn, *delta.erased, *delta.expired)]
-        if gone:
-            await many("DELETE FROM links WHERE place = ?", gone)
-        if delta.rescheduled:
-            await many(
-                "UPDATE batches SET next_expiry = (SELECT min(expires_at) FROM signals"
-                " WHERE place BETWEEN ? AND ? AND body IS NOT NULL AND expires_at > ?)"
-                " WHERE next_expiry = ? AND entry = ?",
-                [(*positions(entry), now, was, entry) for entry, was, now in delta.rescheduled],
-            )
 
     async def forget_traces(self) -> None:
         """Make content deleted before unreadable in the files too. Raises StorageFailed."""
@@ -348,3 +276,63 @@ class SqliteStore(Reader):
             return list(await self._write.execute_fetchall(sql, parameters))
         except sqlite3.Error as error:
             raise StorageFailed(f"storage failed: {error}") from error
+
+
+def _statements(delta: Delta) -> Iterator[Statement]:
+    """What writes a delta, in order."""
+    for head, rows in (
+        ("INSERT INTO entries", delta.entries),
+        ("INSERT INTO tiles", delta.tiles),
+        ("INSERT INTO batches", delta.batches),
+        (_INSERT_SIGNALS, delta.signals),
+        ("INSERT OR IGNORE INTO links", delta.links),
+        ("INSERT INTO orders", delta.orders),
+        (_INSERT_EVENTS, delta.events),
+        ("INSERT OR REPLACE INTO subscriptions", delta.subscriptions),
+        ("INSERT INTO rosters", delta.rosters),
+        ("INSERT INTO suspensions", delta.suspensions),
+    ):
+        yield from _inserts(head, rows)
+    yield from _tombstones(delta)
+    if delta.forgotten_events:
+        yield "DELETE FROM events WHERE position <= ?", (delta.forgotten_events,)
+        yield "UPDATE meta SET value = ? WHERE name = 'forgotten_events'", (delta.forgotten_events,)
+    for row in delta.unsubscribed:
+        yield "DELETE FROM subscriptions WHERE token = ? AND member = ?", row
+    if delta.lapsed:
+        yield "DELETE FROM subscriptions WHERE expires_at <= ?", (delta.lapsed,)
+    if delta.forgotten_access:
+        yield (
+            "UPDATE entries SET payload = NULL, payload_opening = NULL WHERE idx >="
+            " (SELECT value FROM meta WHERE name = 'forgotten_access') AND idx < ? AND type IN (?, ?, ?)",
+            (delta.forgotten_access, *_ACCESS),
+        )
+        yield "UPDATE meta SET value = ? WHERE name = 'forgotten_access'", (delta.forgotten_access,)
+    for member in delta.reinstated:
+        yield "DELETE FROM suspensions WHERE member = ?", (member,)
+
+
+def _inserts(head: str, rows: Sequence[tuple[Any, ...]]) -> Iterator[Statement]:
+    """Rows, many in a statement: each step of a statement hands the interpreter's lock over and back."""
+    for at in range(0, len(rows), _ROWS):
+        part = rows[at : at + _ROWS]
+        values = ",".join([f"({','.join('?' * len(part[0]))})"] * len(part))
+        yield f"{head} VALUES {values}", tuple(chain.from_iterable(part))
+
+
+def _tombstones(delta: Delta) -> Iterator[Statement]:
+    for place in delta.withdrawn:
+        yield "UPDATE signals SET status = ? WHERE place = ?", (Status.WITHDRAWN, place)
+    for place in delta.erased:
+        yield _CLEAR, (Status.WITHDRAWN, place)
+    for place in delta.expired:
+        yield _CLEAR, (Status.EXPIRED, place)
+    for place in (*delta.withdrawn, *delta.erased, *delta.expired):
+        yield "DELETE FROM links WHERE place = ?", (place,)
+    for entry, was, now in delta.rescheduled:
+        yield (
+            "UPDATE batches SET next_expiry = (SELECT min(expires_at) FROM signals"
+            " WHERE place BETWEEN ? AND ? AND body IS NOT NULL AND expires_at > ?)"
+            " WHERE next_expiry = ? AND entry = ?",
+            (*positions(entry), now, was, entry),
+        )

@@ -21,7 +21,7 @@ from signalexchange.v1.signal_service_pb2 import (
 from exchange.domain.records import Subscription
 from exchange.domain.refusal import Refusal
 from exchange.domain.store import Store
-from exchange.domain.validation import allowed_purpose, check_tokens
+from exchange.domain.validation import allowed_purpose, check_tokens, check_type_and_epoch
 from exchange.usecases.exchange import Exchange
 from exchange.usecases.look_up import access_record, check_asking
 from exchange.usecases.writer import Change, Proposal
@@ -38,6 +38,8 @@ async def subscribe(exchange: Exchange, party: Party, request: SubscribeRequest)
 async def unsubscribe(exchange: Exchange, party: Party, request: UnsubscribeRequest) -> UnsubscribeResponse:
     """End subscriptions. Raises Refusal INVALID_REQUEST."""
     check_tokens(request.tokens)
+    # A subscription is ended in any epoch, past ones included.
+    check_type_and_epoch(request.type, request.epoch, lambda _type, _epoch: True)
     return await exchange.writer.submit(Unsubscribe(party, request))
 
 

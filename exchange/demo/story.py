@@ -1,0 +1,301 @@
+"""The main job from beginning to end: provision, start, replay day by day, verify, search, report.
+
+Invariants: the replay's clock only moves forward; on each morning every member has published what it knows
+before any member asks; the log is verified by a process of its own, from files; what is reported is what the
+members, the auditor and the search found, whether good or bad.
+"""
+
+import asyncio
+import datetime
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet
+from rich.console import Console
+from signalexchange.errors import MalformedError
+from signalexchange.roster import Budget
+
+from exchange.demo import books, report, scan
+from exchange.demo.generator import generate
+from exchange.demo.identities import CONTROL_PHONE, merchant_of, phone_of
+from exchange.demo.processes import Agent, Crew
+from exchange.demo.progress import Steps
+from exchange.demo.ranking import Ranking
+from exchange.demo.reference import plain_counts
+from exchange.demo.run import DemoOptions
+from exchange.demo.transactions import DAY, Table, days_of, issued_by, load
+from exchange.provision import Deployment, Plan, provision
+
+EVALUATED_FROM = 28
+"""The first day (0 is the file's first) whose payments are ranked: reports on 28 days lie before it."""
+AUDITOR = "audit-one"
+_HUB_COMMAND = ("-m", "exchange.cli")
+_READY_SECONDS = 60.0
+_EXAMPLES = 2
+
+
+class Story:
+    """One run in a fresh folder."""
+
+    def __init__(self, options: DemoOptions, folder: Path, table: Table, console: Console) -> None:
+        """`table` is what `transactions` returned."""
+        self._options = options
+        self._folder = folder
+        self._table = table
+        self._console = console
+        self._first, self._days = days_of(table)
+        self._stages: dict[str, float] = {}
+        self._logs = folder / "logs"
+        self._evidence = folder / "evidence"
+        self._deployment: Deployment
+
+    @staticmethod
+    def transactions(options: DemoOptions, console: Console) -> Table:
+        """The transactions to replay, from the file or generated; raises MalformedError for a bad file."""
+        if options.transactions is None:
+            console.print("making transactions of four institutions' customers")
+            return generate(options.seed)
+        console.print(f"reading {options.transactions}", markup=False)
+        table = load(options.transactions)
+        days = days_of(table)[1]
+        if days <= EVALUATED_FROM:
+            raise MalformedError(
+                f"{options.transactions}: column TX_DATETIME spans {days} days; payments are ranked after "
+                f"{EVALUATED_FROM}, so there must be more"
+            )
+        return table
+
+    async def tell(self) -> bool:
+        """Run it all; whether everything was as it must be. Raises ProcessDiedError, OSError."""
+        self._logs.mkdir()
+        with self._stage("provision"):
+            self._provision()
+        async with Crew(self._logs) as crew:
+            outcome, examples = await crew.guard(self._with(crew))
+            if self._options.keep:
+                await self._stay_up(crew, examples)
+        return not outcome.failures()
+
+    async def _with(self, crew: Crew) -> tuple[report.Outcome, list[list[str]]]:
+        """From the start of the processes to the summary; also merchants each member could ask about."""
+        deployment = self._deployment
+        with self._stage("start"):
+            agents = await self._start(crew)
+        with self._stage("replay"):
+            await self._replay(agents)
+        await agents[0].ask("control", value=CONTROL_PHONE)
+        summaries = [await agent.ask("summary", evidence=str(self._evidence)) for agent in agents]
+        with self._stage("audit"):
+            await crew.complete("auditor-fetch", self._audit("fetch"))
+            if not self._options.keep:
+                await crew.stop(*(agent.name for agent in agents), "hub", *deployment.custodian_ports)
+            await crew.complete("auditor-verify", self._audit("verify"))
+            verified = json.loads((self._folder / "verification.json").read_text("utf-8"))
+        with self._stage("search"):
+            findings, raw = await self._search(crew)
+        outcome = self._outcome(summaries, verified, findings, raw)
+        outcome.write(self._folder / "report.json")
+        report.show(
+            outcome,
+            self._console,
+            places={
+                "report": _short(self._folder / "report.json"),
+                "evidence": _short(self._evidence),
+                "logs": _short(self._logs),
+            },
+        )
+        return outcome, [summary["examples"] for summary in summaries]
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        self._stages[name] = time.monotonic() - started
+
+    def _provision(self) -> None:
+        """Keys, certificates, roster and token keys of everybody, and each member's own books."""
+        end = self._first + self._days * DAY
+        terminals = pc.count_distinct(self._table["TERMINAL_ID"]).as_py()
+        customers = pc.count_distinct(self._table["CUSTOMER_ID"]).as_py()
+        self._deployment = provision(
+            self._folder / "exchange",
+            Plan(
+                origin="exchange.test/demo",
+                types=("merchant", "phone"),
+                # Valid past today too, so that commands typed in afterwards find an epoch by the real clock.
+                epochs={1: (self._first - DAY, max(end, int(time.time())) + 90 * DAY)},
+                budgets={"merchant": _budget(terminals), "phone": _budget(customers)},
+                clock=self._first,
+                record=True,
+            ),
+        )
+        if self._options.transactions is None:
+            pyarrow.parquet.write_table(self._table, self._folder / "transactions.parquet")
+        for issuer, member in enumerate(self._deployment.members):
+            books.keep(issued_by(self._table, issuer), self._books(member.id))
+
+    def _books(self, member: str) -> Path:
+        return self._deployment.party_config(member).parent / "books.parquet"
+
+    async def _start(self, crew: Crew) -> list[Agent]:
+        """Custodians and hub, then the members."""
+        deployment = self._deployment
+        self._console.print(
+            f"starting {len(deployment.custodian_ports)} custodians, the hub and "
+            f"{len(deployment.members)} members in {_short(self._folder)}",
+            markup=False,
+        )
+        for name in deployment.custodian_ports:
+            config = deployment.custodian_config(name)
+            await crew.start(name, [*_HUB_COMMAND, "custodian", "serve", str(config)])
+        await crew.start("hub", [*_HUB_COMMAND, "serve", str(deployment.hub_config)])
+        async with asyncio.timeout(_READY_SECONDS):
+            for port in (*deployment.custodian_ports.values(), deployment.hub_port):
+                await _listening(port)
+        agents = [
+            await crew.hire(
+                member.id,
+                [
+                    *("-m", "exchange.demo.agent"),
+                    str(deployment.party_config(member.id)),
+                    str(self._books(member.id)),
+                    *(str(self._first), str(EVALUATED_FROM)),
+                ],
+            )
+            for member in deployment.members
+        ]
+        await asyncio.gather(*(agent.ask("start") for agent in agents))
+        return agents
+
+    async def _replay(self, agents: Sequence[Agent]) -> None:
+        """Each morning: the clock moves, frauds known by now are published, the day's terminals asked for."""
+        signals = lookups = 0
+        with Steps(self._console, "replaying", self._days, "days") as steps:
+            for day in range(self._days):
+                now = self._first + day * DAY
+                _set_clock(self._deployment.clock, now)
+                for answer in await asyncio.gather(*(agent.ask("publish", now=now) for agent in agents)):
+                    signals += answer["signals"]
+                for answer in await asyncio.gather(
+                    *(agent.ask("screen", now=now, day=day) for agent in agents)
+                ):
+                    lookups += answer["lookups"]
+                steps.step(f"{signals:,} signals, {lookups:,} look-ups")
+
+    def _audit(self, step: str) -> list[str]:
+        deployment = self._deployment
+        return [
+            *("-m", "exchange.demo.auditor", step),
+            *(str(deployment.party_config(AUDITOR)), str(self._evidence)),
+            str(self._folder / "verification.json"),
+        ]
+
+    async def _search(self, crew: Crew) -> tuple[scan.Findings, int]:
+        """Look for every raw identifier, and the control, in all the hub has or has ever decoded."""
+        identifiers = [merchant_of(number) for number in pc.unique(self._table["TERMINAL_ID"]).to_pylist()]
+        identifiers += [phone_of(number) for number in pc.unique(self._table["CUSTOMER_ID"]).to_pylist()]
+        self._console.print(f"searching the hub's files for {len(identifiers):,} raw identifiers")
+        places = (self._deployment.hub_config.parent, crew.log("hub"), self._recorder)
+        findings = await asyncio.to_thread(
+            scan.search, scan.files_below(*places), [*identifiers, CONTROL_PHONE]
+        )
+        return findings, len(identifiers)
+
+    @property
+    def _recorder(self) -> Path:
+        return self._deployment.folder / "recorder"
+
+    def _outcome(
+        self,
+        summaries: Sequence[Mapping[str, Any]],
+        verified: Mapping[str, Any],
+        findings: scan.Findings,
+        raw: int,
+    ) -> report.Outcome:
+        control = {path for path, _ in findings.found.get(CONTROL_PHONE, ())}
+        recorded = {path for path in control if path.is_relative_to(self._recorder)}
+        # The control belongs into the recorder's file alone; anywhere else it is a leak like any other.
+        leaked = (findings.found.keys() - {CONTROL_PHONE}) | (
+            {CONTROL_PHONE} if control - recorded else set()
+        )
+        kinds = ["all", *(["scenario_2"] if summaries[0]["has_scenarios"] else [])]
+        rankings: dict[str, dict[str, Ranking]] = {}
+        for kind in kinds:
+            for view in report.VIEWS:
+                merged = rankings.setdefault(kind, {}).setdefault(view, Ranking())
+                for summary in summaries:
+                    merged.merge(summary["rankings"][kind][view])
+        source = self._options.transactions
+        return report.Outcome(
+            source=str(source) if source else f"generated transactions (seed {self._options.seed})",
+            first_day=datetime.datetime.fromtimestamp(self._first, datetime.UTC).date().isoformat(),
+            days=self._days,
+            evaluated_from_day=EVALUATED_FROM,
+            members=[
+                report.MemberOutcome(spec.id, spec.kind, spec.group, **summary["counts"])
+                for spec, summary in zip(self._deployment.members, summaries, strict=True)
+            ],
+            rankings=rankings,
+            yardstick=plain_counts(self._table, self._first, EVALUATED_FROM),
+            log_size=verified["size"],
+            log_verified=verified["ok"],
+            log_entries=verified["entries"],
+            scan=findings,
+            raw_identifiers=raw,
+            raw_identifiers_found=len(leaked),
+            control_found=bool(recorded),
+            notes=report.notes(with_scenarios="scenario_2" in rankings),
+            stages=self._stages,
+        )
+
+    async def _stay_up(self, crew: Crew, examples: Sequence[Sequence[str]]) -> None:
+        """Print commands to paste, then wait until interrupted."""
+        self._console.print("\nThe exchange stays up. In another terminal, in this folder, as each member:\n")
+        for member, merchants in zip(self._deployment.members, examples, strict=True):
+            config = _short(self._deployment.party_config(member.id))
+            self._console.print(f"# {member.id}", style="dim")
+            for merchant in merchants[:_EXAMPLES]:
+                self._console.print(
+                    f"signalexchange --config {config} look-up --type merchant "
+                    f"--purpose transaction-screening {merchant}",
+                    soft_wrap=True,
+                    markup=False,
+                )
+        self._console.print("\nCtrl-C ends it.")
+        with suppress(asyncio.CancelledError):
+            await crew.guard(asyncio.Event().wait())
+
+
+def _budget(identifiers: int) -> Budget:
+    """What a member needs to tokenise each of so many identifiers once.
+
+    With 2 of 3 custodians each allows half of what is declared, and asks may all fall on the same two.
+    """
+    return Budget(per_day=2 * identifiers, declared_customers=2 * identifiers)
+
+
+def _set_clock(path: Path, now: int) -> None:
+    """Move the replay's clock, seen by its readers whole or not at all."""
+    fresh = path.with_suffix(".new")
+    fresh.write_text(f"{now}\n", "ascii")
+    fresh.replace(path)
+
+
+async def _listening(port: int) -> None:
+    """Wait until something accepts connections on this port of 127.0.0.1."""
+    while True:
+        with suppress(OSError):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.close()
+            return
+        await asyncio.sleep(0.1)
+
+
+def _short(path: Path) -> Path:
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
