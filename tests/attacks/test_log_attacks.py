@@ -14,7 +14,14 @@ from signalexchange.evidence import EvidenceFolder
 from signalexchange.note import add_signatures
 from signalexchange.report import Report
 from signalexchange.tiles import TileFolder, entries_path, tile_path
-from signalexchange.v1.log_entry_pb2 import BatchEntry, EntryHeader, EntryType
+from signalexchange.v1.log_entry_pb2 import (
+    BatchEntry,
+    EntryHeader,
+    EntryType,
+    OpeningEntry,
+    SignalPosition,
+    WithdrawalEntry,
+)
 from signalexchange.verify import verify
 
 from tests.support.logs import Log, filled_log
@@ -290,6 +297,34 @@ def test_a_withdrawal_takes_back_what_was_ordered_and_was_there(tmp_path: Path) 
     index = log.withdrawal([(1, 1), (50, 0)])
     log.collect(tmp_path)
     found(audit(log, tmp_path), "withdrawals", index)
+
+
+def test_a_withdrawal_takes_back_no_more_than_was_ordered(tmp_path: Path) -> None:
+    log = filled_log()
+    index = log.withdrawal([(1, 1)])
+    genuine = log.openings[index]
+    entry = WithdrawalEntry.FromString(genuine.payload or b"")
+    entry.positions.append(SignalPosition(index=3, position=0))
+    content = entry.SerializeToString()
+    log.openings[index] = genuine.model_copy(update={"payload": content})
+    log.leaves[index] = make_leaf(
+        genuine.header, genuine.header_opening, content, genuine.payload_opening or b""
+    )
+    log.receipts[-1] = log.receipts[-1].model_copy(update={"checkpoint": log.checkpoint()})
+    log.collect(tmp_path)
+    report = audit(log, tmp_path)
+    found(report, "withdrawals", index)
+    assert report.verified["withdrawals"] == 1
+
+
+def test_an_auditor_s_opening_names_entries_of_its_past(tmp_path: Path) -> None:
+    log = filled_log()
+    log.append(EntryType.ENTRY_TYPE_OPENING, "auditor", OpeningEntry(indices=[1, 6]))
+    index = log.append(EntryType.ENTRY_TYPE_OPENING, "auditor", OpeningEntry(indices=[1, 8]))
+    log.collect(tmp_path)
+    report = audit(log, tmp_path)
+    found(report, "payloads", index)
+    assert report.problem_count == 1
 
 
 def test_a_receipt_for_an_entry_that_is_not_on_the_log_convicts_the_hub(tmp_path: Path) -> None:

@@ -168,3 +168,10 @@ def test_what_a_witness_refuses() -> None:
 def test_what_is_no_cosignature_is_refused(signature: bytes) -> None:
     with pytest.raises(VerificationError):
         witness().verifier.verify(b"text", signature)
+
+
+def test_a_true_cosignature_of_a_time_beyond_63_bits_is_refused() -> None:
+    text = split_note(checkpoint())[0].encode()
+    signature = witness().sign(b"cosignature/v1\ntime 9223372036854775808\n" + text)
+    with pytest.raises(VerificationError):
+        witness().verifier.verify(text, (2**63).to_bytes(8, "big") + signature)
