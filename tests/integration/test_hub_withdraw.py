@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from signalexchange.rulebook import Rulebook, default_text
 from signalexchange.v1.identifier_pb2 import PartyKind
 from signalexchange.v1.log_entry_pb2 import WithdrawalEntry
 from signalexchange.v1.signal_pb2 import Signal, WithdrawalReason
@@ -231,8 +232,6 @@ async def resume_all(hub: Running, token: bytes) -> None:
 
 
 async def test_quotas(tmp_path: Path) -> None:
-    from signalexchange.rulebook import Rulebook, default_text
-
     rulebook = Rulebook.parse(default_text())
     limits = rulebook.limits.model_copy(update={"subscriptions": 5, "streams": 2})
     async with serving(
