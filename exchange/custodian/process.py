@@ -6,7 +6,7 @@ SIGINT let calls in hand end; SIGHUP, or a file that changed, reads roster, mani
 
 import asyncio
 import signal
-from typing import Final
+from typing import Any, Final
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
@@ -22,6 +22,7 @@ from exchange.custodian.evaluator import Evaluator
 from exchange.custodian.material import Watched
 from exchange.custodian.service import TokenServicer
 from exchange.domain.refusal import Refusal
+from exchange.server.by_name import ByName
 from exchange.server.clock import ReplayClock, SystemClock
 from exchange.server.interceptor import Gate
 from exchange.server.streams import OpenStreams
@@ -71,8 +72,9 @@ class Custodian:
         self._server = grpc.aio.server(interceptors=[gate], options=_OPTIONS)
         clock = ReplayClock(config.replay.clock) if config.replay else SystemClock()
         servicer = TokenServicer(watched, budgets, self._evaluator, clock)
-        add_TokenServiceServicer_to_server(servicer, self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        services: Any = ByName(self._server)
+        add_TokenServiceServicer_to_server(servicer, services)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, services)
 
     @classmethod
     async def start(cls, config: CustodianConfig, log: Log | None = None) -> "Custodian":

@@ -8,7 +8,7 @@ process ends with exit code 74, to be started again: reopening tells what holds.
 import asyncio
 import signal
 from collections.abc import Callable
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
@@ -23,6 +23,7 @@ from signalexchange.v1.transparency_service_pb2_grpc import add_TransparencyServ
 
 from exchange.domain.refusal import Refusal
 from exchange.domain.resume import ResumeTokens
+from exchange.server.by_name import ByName
 from exchange.server.clock import Clock, ReplayClock, SystemClock
 from exchange.server.config import HubConfig, split_address
 from exchange.server.interceptor import Gate
@@ -113,10 +114,11 @@ class Hub:
             record=self._open_recorder(),
         )
         self._server = grpc.aio.server(interceptors=[gate], options=_OPTIONS)
-        add_SignalServiceServicer_to_server(SignalServicer(exchange, tokens), self._server)
-        add_TransparencyServiceServicer_to_server(TransparencyServicer(exchange), self._server)
-        add_MembershipServiceServicer_to_server(MembershipServicer(exchange), self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        services: Any = ByName(self._server)
+        add_SignalServiceServicer_to_server(SignalServicer(exchange, tokens), services)
+        add_TransparencyServiceServicer_to_server(TransparencyServicer(exchange), services)
+        add_MembershipServiceServicer_to_server(MembershipServicer(exchange), services)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, services)
         if self._config.reflection:
             names = (*SERVICES, "grpc.health.v1.Health", reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, self._server)
