@@ -46,10 +46,14 @@ def test_tokens_signals_and_references_lead_to_each_other(files: tuple[Path, Pat
 
 def test_what_was_prepared_first_stays_until_refused(files: tuple[Path, Path]) -> None:
     with Journal(*files) as journal:
-        first = journal.prepare(Kind.BATCH, BATCH, b"first")
+        first = journal.prepare(Kind.BATCH, BATCH, b"first", [note(1)])
         assert journal.prepare(Kind.BATCH, BATCH, b"second") == first
         journal.refuse(first, "CODE_NOT_ALLOWED")
         assert journal.pending() == []
+        assert journal.signals_about(b"t" * 32) == [note(1)]
+        journal.refuse(first, "CODE_NOT_ALLOWED", [note(1).signal_id])
+        assert journal.signals_about(b"t" * 32) == []
+        assert journal.signal(note(1).signal_id) is None
         again = journal.prepare(Kind.BATCH, BATCH, b"second")
         assert again.request == b"second"
         done = journal.acknowledge(again, 7, b"checkpoint")

@@ -12,7 +12,7 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -101,6 +101,7 @@ SUSPEND = Method(
 KEY_MANIFEST = Method(
     "TokenService", "GetKeyManifest", tokens.GetKeyManifestRequest, tokens.GetKeyManifestResponse
 )
+
 METHODS: tuple[Method[Message, Message], ...] = (
     PUBLISH, WITHDRAW, LOOK_UP, SUBSCRIBE, UNSUBSCRIBE, WATCH, CHECKPOINT, INCLUSION_PROOF, CONSISTENCY_PROOF,
     LEAVES, OPEN_ENTRIES, ROSTER, PROPOSE_ROSTER, SUSPEND, KEY_MANIFEST,
@@ -125,13 +126,12 @@ def service_config(methods: Iterable[Method[Message, Message]]) -> str:
 
 
 class _Channel:
-    """A channel and how many calls still use it."""
+    """A channel, the stamp of the files it was opened with, and how many calls still use it."""
 
     def __init__(self, channel: grpc.aio.Channel, stamp: tuple[tuple[int, int], ...]) -> None:
         self.channel = channel
         self.stamp = stamp
         self.in_use = 0
-        self.retired = False
 
 
 class Connection:
@@ -143,6 +143,7 @@ class Connection:
         self._tls = tls
         self._server_name = server_name
         self._current = self._open()
+        self._retired: set[_Channel] = set()
         self._checked = time.monotonic()
 
     def _open(self) -> _Channel:
@@ -172,9 +173,8 @@ class Connection:
         except ConfigError:
             return False
         old, self._current = self._current, fresh
-        old.retired = True
-        if old.in_use == 0:
-            await old.channel.close()
+        self._retired.add(old)
+        await self._close_unused()
         return True
 
     @asynccontextmanager
@@ -188,8 +188,12 @@ class Connection:
             yield used.channel
         finally:
             used.in_use -= 1
-            if used.retired and used.in_use == 0:
-                await used.channel.close()
+            await self._close_unused()
+
+    async def _close_unused(self) -> None:
+        for each in [each for each in self._retired if each.in_use == 0]:
+            self._retired.discard(each)
+            await each.channel.close()
 
     async def call(
         self,
@@ -220,7 +224,9 @@ class Connection:
             repeats -= 1
             await asyncio.sleep(pause)
 
-    async def stream(self, method: Method[Request, Response], request: Request) -> AsyncIterator[Response]:
+    async def stream(
+        self, method: Method[Request, Response], request: Request
+    ) -> AsyncGenerator[Response, None]:
         """Read a server stream until the peer or the reader ends it; raises as `call` does."""
         async with self.channel() as channel:
             open_stream: grpc.aio.UnaryStreamMultiCallable[Request, bytes]
@@ -235,8 +241,10 @@ class Connection:
                 call.cancel()
 
     async def close(self) -> None:
-        """Close the channel; calls still running are cancelled."""
-        await self._current.channel.close()
+        """Close every channel; calls still running are cancelled."""
+        for each in (self._current, *self._retired):
+            await each.channel.close()
+        self._retired.clear()
 
 
 def _serialise(message: Message) -> bytes:

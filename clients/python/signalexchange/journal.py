@@ -123,10 +123,15 @@ class Journal:
             self._put_sent(done)
         return done
 
-    def refuse(self, sent: Sent, problem: str) -> None:
-        """Note that a batch or order was refused for good: it is not sent again as it is."""
+    def refuse(self, sent: Sent, problem: str, signal_ids: Iterable[bytes] = ()) -> None:
+        """Note that a batch or order was refused for good: it is not sent again as it is.
+
+        `signal_ids` are a batch's signals, which never came to be; their notes go.
+        """
         with self._store.transaction():
             self._put_sent(replace(sent, state="refused", index=None, checkpoint=b"", problem=problem))
+            for signal_id in signal_ids:
+                self._store.delete(Kind.SIGNAL, signal_id)
 
     def sent(self, kind: Kind, id_: bytes) -> Sent | None:
         """The batch or order of that id."""

@@ -33,7 +33,7 @@ TAG = 255  # in place of a kind, in front of what a link's tag is made from
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS record (
-  position INTEGER PRIMARY KEY,
+  position INTEGER PRIMARY KEY AUTOINCREMENT,
   kind INTEGER NOT NULL,
   name BLOB NOT NULL,
   pending INTEGER NOT NULL,
@@ -43,7 +43,7 @@ CREATE TABLE IF NOT EXISTS record (
 CREATE INDEX IF NOT EXISTS record_pending ON record (position) WHERE pending;
 CREATE TABLE IF NOT EXISTS link (
   tag BLOB NOT NULL,
-  position INTEGER NOT NULL REFERENCES record (position),
+  position INTEGER NOT NULL,
   PRIMARY KEY (tag, position)
 ) STRICT, WITHOUT ROWID;
 """
@@ -149,6 +149,12 @@ class SealedStore:
         """Make a row findable by a tag."""
         self._db.execute("INSERT OR IGNORE INTO link VALUES (?, ?)", (self._keyed(TAG, tag), position))
 
+    def delete(self, kind: int, name: bytes) -> None:
+        """Delete a row, if there is one. Its tags lead nowhere from then on: positions are never used
+        again.
+        """
+        self._db.execute("DELETE FROM record WHERE kind = ? AND name = ?", (kind, self._keyed(kind, name)))
+
     def get(self, kind: int, name: bytes) -> tuple[dict[str, Any], bytes] | None:
         """Fields and body of a row, or None."""
         query, row_name = "SELECT content FROM record WHERE kind = ? AND name = ?", self._keyed(kind, name)
@@ -158,11 +164,13 @@ class SealedStore:
 
     def linked(self, tag: bytes) -> list[Row]:
         """The rows of a tag, oldest first."""
-        query = "SELECT position FROM link WHERE tag = ? ORDER BY position"
+        query = (
+            "SELECT record.position FROM link JOIN record ON record.position = link.position"
+            " WHERE tag = ? ORDER BY record.position"
+        )
         with self._using():
-            return [
-                self._row(each) for (each,) in self._db.execute(query, (self._keyed(TAG, tag),)).fetchall()
-            ]
+            positions = self._db.execute(query, (self._keyed(TAG, tag),)).fetchall()
+            return [self._row(position) for (position,) in positions]
 
     def pending(self) -> list[Row]:
         """The rows marked as pending, oldest first."""

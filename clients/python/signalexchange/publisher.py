@@ -1,0 +1,256 @@
+"""Publishing and withdrawing: everything is journalled before it is sent, and sent again byte for byte.
+
+Invariants: the same drafts are the same batch, whatever crashed in between; a refusal for good frees the
+batch id's bytes, so that the batch can be made anew; a receipt is kept only when its checkpoint was believed.
+Nothing is signed with a key that the roster doesn't list as valid.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from google.protobuf.message import DecodeError
+
+from signalexchange.connection import PUBLISH, TIMEOUT, WITHDRAW, Connection
+from signalexchange.credentials import Sign
+from signalexchange.envelope import open_batch, open_withdrawal, sign_batch, sign_withdrawal
+from signalexchange.errors import ConfigError, MalformedError, RefusedError, VerificationError
+from signalexchange.journal import Journal, Kind, Sent, SignalNote
+from signalexchange.log_client import LogClient
+from signalexchange.roster import Roster
+from signalexchange.roster_client import RosterClient
+from signalexchange.signals import SALT_SIZE, SIGNAL_ID_SIZE, SignalDraft, Subject, build, check, record
+from signalexchange.tokens import Token
+from signalexchange.v1.signal_pb2 import Signal, WithdrawalReason
+from signalexchange.v1.signal_service_pb2 import PublishSignalsRequest, WithdrawSignalsRequest
+
+MAX_BATCH = 1000
+# Reasons after which the same bytes would be refused again.
+FOR_GOOD = frozenset(
+    {
+        "INVALID_REQUEST",
+        "MALFORMED",
+        "SIGNATURE_INVALID",
+        "WRONG_MEMBER",
+        "CODE_NOT_ALLOWED",
+        "EPOCH_NOT_VALID",
+        "ID_REUSED",
+        "SIGNAL_ID_REUSED",
+        "SIGNAL_UNKNOWN",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """A batch or an order that the hub made durable: its 16-byte id, its signals, and the receipt.
+
+    `repeated` says that the hub had it before.
+    """
+
+    kind: Kind
+    id: bytes
+    signal_ids: tuple[bytes, ...]
+    index: int
+    checkpoint: bytes
+    repeated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who signs: the party's id on the roster, its signing key's id, and what signs with it."""
+
+    member: str
+    key_id: str
+    sign: Sign
+
+
+class Tokeniser(Protocol):
+    """What the publisher needs of a `TokenSource`."""
+
+    async def epoch(self, types: Iterable[int]) -> int:
+        """The newest epoch valid for all of the types."""
+
+    async def tokens(self, type: int, values: Sequence[str], *, epoch: int | None = None) -> list[Token]:  # noqa: A002
+        """Tokens of raw identifiers, in order."""
+
+
+class Publisher:
+    """Signs and sends a member's batches and orders."""
+
+    def __init__(
+        self, hub: Connection, log: LogClient, rosters: RosterClient, journal: Journal, identity: Identity
+    ) -> None:
+        self._hub = hub
+        self._log = log
+        self._rosters = rosters
+        self._journal = journal
+        self._identity = identity
+
+    async def publish(
+        self,
+        drafts: Sequence[SignalDraft],
+        tokens: Tokeniser,
+        now: int,
+        timeout: float = TIMEOUT,  # noqa: ASYNC109
+    ) -> Acknowledged:
+        """Publish 1 to 1,000 drafts as one batch; custodians are asked only if it is not in the journal yet.
+
+        Raises InvalidSignalError, EpochError, CustodianError, ConfigError for a key that is not the roster's,
+        and RefusedError.
+        """
+        for draft in drafts:
+            check(draft, now)
+        records = [record(draft) for draft in drafts]
+        batch_id = self._journal.batch_id(records)
+        sent = await asyncio.to_thread(self._journal.sent, Kind.BATCH, batch_id)
+        if sent is None or sent.state == "refused":
+            subjects = await tokenise(drafts, tokens)
+            signals, notes = [], []
+            for draft, row in zip(drafts, records, strict=True):
+                signal_id, salt = secrets.token_bytes(SIGNAL_ID_SIZE), secrets.token_bytes(SALT_SIZE)
+                signals.append(build(draft, subjects, signal_id=signal_id, salt=salt, now=now))
+                own = tuple(subjects[subject].value for subject in draft.subjects)
+                notes.append(SignalNote(signal_id, batch_id, draft.code, draft.reference, own, row, salt))
+            sent = await self._prepare_batch(signals, batch_id, notes, now)
+        return await self._send(sent, timeout)
+
+    async def publish_signals(
+        self,
+        signals: Sequence[Signal],
+        batch_id: bytes,
+        notes: Sequence[SignalNote],
+        now: int,
+        timeout: float = TIMEOUT,  # noqa: ASYNC109
+    ) -> Acknowledged:
+        """Publish 1 to 1,000 signals built by the caller under a batch id of its own.
+
+        Where that batch was prepared before, those bytes are sent and `signals` are left aside.
+        """
+        sent = await asyncio.to_thread(self._journal.sent, Kind.BATCH, batch_id)
+        if sent is None or sent.state == "refused":
+            sent = await self._prepare_batch(signals, batch_id, notes, now)
+        return await self._send(sent, timeout)
+
+    async def withdraw(
+        self,
+        signal_ids: Iterable[bytes],
+        reason: WithdrawalReason.ValueType,
+        now: int,
+        timeout: float = TIMEOUT,  # noqa: ASYNC109
+    ) -> Acknowledged:
+        """Withdraw 1 to 1,000 signals of the member's own; the same ids and reason are one order.
+
+        Raises RefusedError (SIGNAL_UNKNOWN where one is not the member's).
+        """
+        ids = sorted(set(signal_ids))
+        order_id = self._journal.batch_id([b"withdrawal", bytes([reason]), *ids])
+        sent = await asyncio.to_thread(self._journal.sent, Kind.ORDER, order_id)
+        if sent is None or sent.state == "refused":
+            roster = await self._rosters.roster()
+            request = sign_withdrawal(
+                ids,
+                origin=roster.origin,
+                member=self._identity.member,
+                key_id=self._identity.key_id,
+                order_id=order_id,
+                reason=reason,
+                sign=self._identity.sign,
+            )
+            open_withdrawal(request.statement, request.signature, self._public_key(roster, now))
+            encoded = request.SerializeToString()
+            sent = await asyncio.to_thread(self._journal.prepare, Kind.ORDER, order_id, encoded)
+        return await self._send(sent, timeout)
+
+    async def resume_pending(self, timeout: float = TIMEOUT) -> list[Acknowledged | RefusedError]:  # noqa: ASYNC109
+        """Send again what was prepared and not acknowledged, oldest first; the outcome of each.
+
+        Raises RefusedError as soon as the hub can't be reached.
+        """
+        outcomes: list[Acknowledged | RefusedError] = []
+        for sent in await asyncio.to_thread(self._journal.pending):
+            try:
+                outcomes.append(await self._send(sent, timeout))
+            except RefusedError as error:
+                if error.reason not in FOR_GOOD:
+                    raise
+                outcomes.append(error)
+        return outcomes
+
+    async def _prepare_batch(
+        self, signals: Sequence[Signal], batch_id: bytes, notes: Sequence[SignalNote], now: int
+    ) -> Sent:
+        roster = await self._rosters.roster()
+        request = await asyncio.to_thread(
+            sign_batch,
+            [signal.SerializeToString() for signal in signals],
+            origin=roster.origin,
+            member=self._identity.member,
+            key_id=self._identity.key_id,
+            batch_id=batch_id,
+            epoch=signals[0].subject.epoch if signals else 0,
+            sign=self._identity.sign,
+        )
+        public_key = self._public_key(roster, now)
+        try:
+            open_batch(request.statement, request.signature, public_key)
+        except VerificationError:
+            raise ConfigError(f"the signing key is not the roster's {self._identity.key_id!r}") from None
+        encoded = request.SerializeToString()
+        return await asyncio.to_thread(self._journal.prepare, Kind.BATCH, batch_id, encoded, notes)
+
+    def _public_key(self, roster: Roster, now: int) -> bytes:
+        key = roster.signing_key(self._identity.member, self._identity.key_id, now)
+        if key is None:
+            raise ConfigError(
+                f"the roster lists no signing key {self._identity.key_id!r} of this member valid now"
+            )
+        return key
+
+    async def _send(self, sent: Sent, timeout: float) -> Acknowledged:  # noqa: ASYNC109
+        if sent.kind is Kind.BATCH:
+            batch, ids = signals_of(sent.request)
+        else:
+            order = WithdrawSignalsRequest.FromString(sent.request)
+            ids = ()
+        try:
+            if sent.kind is Kind.BATCH:
+                published = await self._hub.call(PUBLISH, batch, timeout)
+                receipt, repeated = published.receipt, published.repeated_batch
+            else:
+                withdrawn = await self._hub.call(WITHDRAW, order, timeout)
+                receipt, repeated = withdrawn.receipt, withdrawn.repeated_order
+        except RefusedError as error:
+            if error.reason in FOR_GOOD and sent.state == "prepared":
+                await asyncio.to_thread(self._journal.refuse, sent, str(error), ids)
+            raise
+        await self._log.accept_receipt(receipt)
+        await asyncio.to_thread(self._journal.acknowledge, sent, receipt.index, receipt.checkpoint)
+        return Acknowledged(sent.kind, sent.id, ids, receipt.index, receipt.checkpoint, repeated)
+
+
+async def tokenise(drafts: Sequence[SignalDraft], tokens: Tokeniser) -> dict[Subject, Token]:
+    """A token, all of one epoch, for every identifier that the drafts name."""
+    by_type: dict[int, dict[str, Subject]] = {}
+    for draft in drafts:
+        for subject in draft.subjects:
+            by_type.setdefault(subject.type, {})[subject.value] = subject
+    epoch = await tokens.epoch(by_type)
+    found: dict[Subject, Token] = {}
+    for type_, subjects in by_type.items():
+        for subject, token in zip(
+            subjects.values(), await tokens.tokens(type_, list(subjects), epoch=epoch), strict=True
+        ):
+            found[subject] = token
+    return found
+
+
+def signals_of(request: bytes) -> tuple[PublishSignalsRequest, tuple[bytes, ...]]:
+    """A journalled batch and its signals' ids, in order; raises MalformedError."""
+    try:
+        batch = PublishSignalsRequest.FromString(request)
+        return batch, tuple(Signal.FromString(envelope.signal).signal_id for envelope in batch.signals)
+    except DecodeError:
+        raise MalformedError("the journalled batch is not one") from None
