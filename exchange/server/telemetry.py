@@ -5,6 +5,7 @@ content (an exception is logged by class and place, for its text could quote a r
 appear in metrics alone, never by name.
 """
 
+import asyncio
 import json
 import sys
 import threading
@@ -41,12 +42,35 @@ def _render(_logger: object, _method: str, event: EventDict) -> bytes:
     return _encode(event).encode()
 
 
+class _Lines:
+    """Writes what is logged in one turn of the event loop at once: under load that is dozens of lines."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._waiting: list[bytes] = []
+
+    def info(self, line: bytes) -> None:
+        """Take a line; where no loop runs it is written right away."""
+        self._waiting.append(line)
+        if len(self._waiting) > 1:
+            return
+        try:
+            asyncio.get_running_loop().call_soon(self._write)
+        except RuntimeError:
+            self._write()
+
+    def _write(self) -> None:
+        lines, self._waiting = self._waiting, []
+        self._stream.write(b"\n".join(lines) + b"\n")
+        self._stream.flush()
+
+
 class Log:
     """Writes JSON lines with `process` and a time to `stream` (default: standard error)."""
 
     def __init__(self, process: str, stream: BinaryIO | None = None) -> None:
         logger: Any = structlog.wrap_logger(
-            structlog.BytesLogger(stream or sys.stderr.buffer),
+            _Lines(stream or sys.stderr.buffer),
             processors=[structlog.processors.TimeStamper(fmt="iso", utc=True), _describe_error, _render],
             wrapper_class=structlog.BoundLogger,
         )
