@@ -9,17 +9,20 @@ least DELAY ago; what it ranks a payment by was known that morning.
 import asyncio
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from signalexchange.client import Client
+from signalexchange.client import MAX_BATCH, ExchangeClient
 from signalexchange.config import load_config
 from signalexchange.errors import RefusedError
+from signalexchange.evidence import EvidenceFolder, HeldReceipt
+from signalexchange.journal import Kind
+from signalexchange.rulebook import Rulebook
 from signalexchange.signals import SignalDraft, Subject, cut
 from signalexchange.v1.identifier_pb2 import IDENTIFIER_TYPE_MERCHANT, IDENTIFIER_TYPE_PHONE
+from signalexchange.v1.signal_service_pb2 import PublishSignalsRequest
 
 from exchange.demo import risk
 from exchange.demo.books import Books, Fraud
@@ -27,7 +30,6 @@ from exchange.demo.ranking import Ranking
 from exchange.demo.risk import TerminalRisk
 
 PURPOSE = "transaction-screening"
-MAX_BATCH = 1000
 _DIGITS = 6  # of a score: what rounding leaves behind must not part what is equal
 _EXAMPLES = 3
 _LONGEST_LINE = 1 << 20
@@ -36,12 +38,12 @@ _LONGEST_LINE = 1 << 20
 class Member:
     """A member at work. Times are Unix seconds."""
 
-    def __init__(self, client: Client, books: Books, evaluated_from: int) -> None:
+    def __init__(self, client: ExchangeClient, rulebook: Rulebook, books: Books, evaluated_from: int) -> None:
         """Payments are ranked from day `evaluated_from` on."""
         self._client = client
         self._books = books
         self._evaluated_from = evaluated_from
-        self._risk = TerminalRisk(client.rulebook)
+        self._risk = TerminalRisk(rulebook)
         self._known_until = 0
         self._counts = dict.fromkeys(("signals_published", "lookups", "terminals_looked_up", "hits"), 0)
         kinds = ("all", "scenario_2") if books.has_scenarios else ("all",)
@@ -64,13 +66,8 @@ class Member:
     async def screen(self, now: int, day: int) -> int:
         """Ask about the terminals of a day's payments and rank these; how many look-ups."""
         payments = self._books.day(day)
-        scores: dict[str, int] = {}
-        asked = iter(payments)
-        lookups = 0
-        while batch := list(islice(asked, MAX_BATCH)):
-            answer = await self._client.look_up(IDENTIFIER_TYPE_MERCHANT, batch, purpose=PURPOSE)
-            scores |= {merchant: subject.score for merchant, subject in answer.items()}
-            lookups += 1
+        scores = await self._ask(list(payments), PURPOSE)
+        lookups = -(-len(payments) // MAX_BATCH)
         self._counts["lookups"] += lookups
         self._counts["terminals_looked_up"] += len(payments)
         self._counts["hits"] += len(scores)
@@ -78,6 +75,16 @@ class Member:
         if day >= self._evaluated_from:
             self._rank(now, payments, scores)
         return lookups
+
+    async def _ask(self, merchants: Sequence[str], purpose: str) -> dict[str, int]:
+        """The scores, in permille, of those merchants of which others have reported something."""
+        tokens = await self._client.tokens(IDENTIFIER_TYPE_MERCHANT, merchants)
+        answers = await self._client.look_up(purpose, tokens)
+        return {
+            merchant: answer.risk.score
+            for merchant, answer in zip(merchants, answers, strict=True)
+            if answer.risk is not None
+        }
 
     def _rank(self, now: int, payments: Mapping[str, Any], scores: Mapping[str, int]) -> None:
         for merchant, cell in payments.items():
@@ -91,15 +98,24 @@ class Member:
 
     async def plant(self, value: str) -> str:
         """Send a request with a raw identifier where none belongs; the reason it was refused for."""
-        merchant = next(iter(self._books.day(0)))
         try:
-            await self._client.look_up(IDENTIFIER_TYPE_MERCHANT, [merchant], purpose=value)
+            await self._ask(list(self._books.day(0))[:1], value)
         except RefusedError as refused:
             return refused.reason
         return ""
 
-    def summary(self) -> dict[str, Any]:
-        """What was done, for the report; `examples` are merchants that others have reported."""
+    def summary(self, evidence: Path) -> dict[str, Any]:
+        """What was done, for the report; `examples` are merchants that others have reported.
+
+        The receipts go into the auditor's evidence, so that the log is held to what the hub acknowledged.
+        """
+        folder = EvidenceFolder(evidence)
+        for sent in self._client.journal.history(Kind.BATCH):
+            if sent.index is not None:
+                statement = PublishSignalsRequest.FromString(sent.request).statement
+                folder.add_receipt(
+                    HeldReceipt(index=sent.index, checkpoint=sent.checkpoint, statement=statement)
+                )
         return {
             "counts": {"transactions": self._books.transactions, **self._counts},
             "has_scenarios": self._books.has_scenarios,
@@ -139,7 +155,7 @@ async def _answer(member: Member, request: Mapping[str, Any]) -> dict[str, Any]:
         case "control":
             return {"refused": await member.plant(request["value"])}
         case "summary":
-            return member.summary()
+            return member.summary(Path(request["evidence"]))
         case command:
             raise ValueError(f"unknown command {command}")
 
@@ -150,8 +166,8 @@ async def main(config: Path, books: Path, first: int, evaluated_from: int) -> No
     await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(requests), sys.stdin
     )
-    async with await Client.open(load_config(config)) as client:
-        member = Member(client, Books(books, first), evaluated_from)
+    async with ExchangeClient.from_config(load_config(config)) as client:
+        member = Member(client, await client.roster.rulebook(), Books(books, first), evaluated_from)
         while line := await requests.readline():
             answer = await _answer(member, json.loads(line))
             sys.stdout.write(json.dumps(answer) + "\n")

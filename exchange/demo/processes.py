@@ -6,17 +6,18 @@ ends by itself ends the demo with its name and the last lines of its log.
 """
 
 import asyncio
-import contextlib
 import json
 import os
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+_INPUT_SECONDS = 3.0
 _GRACE_SECONDS = 15.0
 _LAST_LINES = 15
 _LONGEST_LINE = 1 << 26
@@ -158,19 +159,19 @@ class Agent:
 
 
 async def _end(process: Process) -> None:
-    """End a process and its group: SIGTERM, and SIGKILL after a while."""
-    if process.returncode is None:
-        _signal(process, signal.SIGTERM)
-        try:
-            await asyncio.wait_for(process.wait(), _GRACE_SECONDS)
-        except TimeoutError:
-            _signal(process, signal.SIGKILL)
-            await process.wait()
+    """End a process and its group: by the end of its input, else SIGTERM, else, after a while, SIGKILL."""
     if process.stdin is not None:
         process.stdin.close()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), _INPUT_SECONDS)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if process.returncode is None:
+            _signal(process, number)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), _GRACE_SECONDS)
 
 
 def _signal(process: Process, number: signal.Signals) -> None:
     # The group's id is the process's own, because it was started as the leader of a session.
-    with contextlib.suppress(ProcessLookupError):
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, number)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
@@ -17,12 +18,12 @@ from exchange.demo.ranking import Ranking
 from exchange.demo.scan import Findings
 
 VIEWS = ("own_view", "with_exchange")
-_BAR = 32
+_BAR = 24
 _EVIDENCE = {
     "own_view": "own reports",
     "with_exchange": "with the exchange",
-    "own_count": "yardstick: own reports, counted",
-    "pooled_count": "yardstick: everybody's, counted",
+    "own_count": "(own, merely counted)",
+    "pooled_count": "(all, merely counted)",
 }
 
 
@@ -163,13 +164,12 @@ def show(outcome: Outcome, console: Console, *, places: Mapping[str, Path]) -> N
 
 
 def _members(outcome: Outcome) -> Table:
-    table = Table(
-        title=f"{outcome.source}: {outcome.days} days from {outcome.first_day}", title_justify="left"
-    )
-    table.add_column("member")
-    table.add_column("kind")
-    for heading in ("transactions", "signals", "look-ups", "terminals asked", "hits"):
-        table.add_column(heading, justify="right")
+    title = f"{Path(outcome.source).name}: {outcome.days} days from {outcome.first_day}"
+    table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
+    for heading in ("member", "kind"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("payments", "signals", "look-ups", "asked", "hits"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for member in outcome.members:
         numbers = (
             member.transactions,
@@ -186,9 +186,10 @@ def _precision(outcome: Outcome) -> Table:
     table = Table(
         title=f"Average precision of 28-day terminal risk, from day {outcome.evaluated_from_day + 1} on",
         title_justify="left",
+        box=SIMPLE,
     )
     for heading in ("frauds", "evidence"):
-        table.add_column(heading)
+        table.add_column(heading, no_wrap=True)
     table.add_column("AP", justify="right")
     table.add_column("", width=_BAR)
     rows = []

@@ -91,11 +91,15 @@ class Story:
         await agents[0].ask("control", value=CONTROL_PHONE)
         summaries = [await agent.ask("summary", evidence=str(self._evidence)) for agent in agents]
         with self._stage("audit"):
-            await crew.complete("auditor-fetch", self._audit("fetch"))
+            await crew.stop(*(agent.name for agent in agents))
+            auditor, config = "exchange.demo.auditor", deployment.party_config(AUDITOR)
+            await crew.complete("auditor-fetch", ["-m", auditor, "fetch", str(config), str(self._evidence)])
             if not self._options.keep:
-                await crew.stop(*(agent.name for agent in agents), "hub", *deployment.custodian_ports)
-            await crew.complete("auditor-verify", self._audit("verify"))
-            verified = json.loads((self._folder / "verification.json").read_text("utf-8"))
+                await crew.stop("hub", *deployment.custodian_ports)
+            verification = self._folder / "verification.json"
+            files = (deployment.genesis, self._evidence, verification)
+            await crew.complete("auditor-verify", ["-m", auditor, "verify", *map(str, files)])
+            verified = json.loads(verification.read_text("utf-8"))
         with self._stage("search"):
             findings, raw = await self._search(crew)
         outcome = self._outcome(summaries, verified, findings, raw)
@@ -186,14 +190,6 @@ class Story:
                 ):
                     lookups += answer["lookups"]
                 steps.step(f"{signals:,} signals, {lookups:,} look-ups")
-
-    def _audit(self, step: str) -> list[str]:
-        deployment = self._deployment
-        return [
-            *("-m", "exchange.demo.auditor", step),
-            *(str(deployment.party_config(AUDITOR)), str(self._evidence)),
-            str(self._folder / "verification.json"),
-        ]
 
     async def _search(self, crew: Crew) -> tuple[scan.Findings, int]:
         """Look for every raw identifier, and the control, in all the hub has or has ever decoded."""
