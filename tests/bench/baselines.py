@@ -39,7 +39,7 @@ class TwoTables:
         self._body = body
         self._row = row
         self._size = 0
-        self._db = sqlite3.connect(path, isolation_level=None)
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):
             self._db.execute(f"PRAGMA {pragma}").fetchall()
         self._db.execute("CREATE TABLE body (token BLOB PRIMARY KEY, content BLOB NOT NULL) WITHOUT ROWID")

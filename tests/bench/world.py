@@ -5,6 +5,7 @@ database is filled while it is stopped.
 """
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -83,6 +84,15 @@ class Exchange:
     def bytes_on_disk(self) -> int:
         """Size of the hub's database, write-ahead log and all."""
         return sum(path.stat().st_size for path in self.data.glob(f"{FILE}*"))
+
+    def signals_on_disk(self) -> int:
+        """How many signals the database of the stopped hub holds."""
+        db = sqlite3.connect(self.data / FILE)
+        try:
+            (count,) = db.execute("SELECT count(*) FROM signals").fetchone()
+            return int(count)
+        finally:
+            db.close()
 
     @property
     def hub_tls(self) -> Path:
