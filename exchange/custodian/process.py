@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1.health import aio as health
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 from signalexchange.errors import ConfigError
+from signalexchange.settings import split_address
 from signalexchange.v1.error_reason_pb2 import ErrorReason
 from signalexchange.v1.token_service_pb2_grpc import add_TokenServiceServicer_to_server
 
@@ -101,9 +102,8 @@ class Custodian:
         except RuntimeError:
             raise ConfigError(f"listen: can't listen at {self._config.listen}") from None
         if self._config.metrics:
-            host, _, port = self._config.metrics.listen.rpartition(":")
             try:
-                self.metrics_port = self._metrics.serve(host.strip("[]"), int(port))
+                self.metrics_port = self._metrics.serve(*split_address(self._config.metrics.listen))
             except OSError as error:
                 raise ConfigError(f"metrics.listen: {error.strerror}") from None
         await self._set_health()

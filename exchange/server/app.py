@@ -16,6 +16,7 @@ from grpc_health.v1.health import aio as health
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_reflection.v1alpha import reflection
 from signalexchange.errors import ConfigError
+from signalexchange.settings import split_address
 from signalexchange.v1.error_reason_pb2 import ErrorReason
 from signalexchange.v1.membership_service_pb2_grpc import add_MembershipServiceServicer_to_server
 from signalexchange.v1.signal_service_pb2_grpc import add_SignalServiceServicer_to_server
@@ -25,7 +26,7 @@ from exchange.domain.refusal import Refusal
 from exchange.domain.resume import ResumeTokens
 from exchange.server.by_name import ByName
 from exchange.server.clock import Clock, ReplayClock, SystemClock
-from exchange.server.config import HubConfig, split_address
+from exchange.server.config import HubConfig
 from exchange.server.interceptor import Gate
 from exchange.server.services import MembershipServicer, SignalServicer, TransparencyServicer
 from exchange.server.start import load_manifest, open_exchange

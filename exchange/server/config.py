@@ -1,47 +1,14 @@
 """The hub's configuration: one TOML file.
 
-Invariants: unknown keys are refused; relative paths count from the file's own folder; every error names
-file and key and no value. A replay clock and a recorder of requests exist only where the file has a
-[replay] section.
+Invariants: a replay clock and a recorder of requests exist only where the file has a [replay] section, and
+then the log's origin says so.
 """
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    model_validator,
-)
-from signalexchange.errors import ConfigError
-
-
-def _from_folder(path: Path, info: ValidationInfo) -> Path:
-    context: dict[str, Path] = info.context or {}
-    return context["folder"] / path.expanduser()
-
-
-File = Annotated[Path, AfterValidator(_from_folder)]
-Address = Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]+:[0-9]{1,5}$|^\[[0-9A-Fa-f:.]+\]:[0-9]{1,5}$")]
-
-
-class Section(BaseModel):
-    """A table of the file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Tls(Section):
-    """The hub's certificate, its private key, and the authority of its callers; PEM files."""
-
-    certificate: File
-    key: File
-    ca: File
+from pydantic import Field, model_validator
+from signalexchange.settings import Address, File, Metrics, Section, Tls, read_settings
 
 
 class LogKey(Section):
@@ -54,12 +21,6 @@ class Trust(Section):
     """The genesis roster note, the trust anchor; read at the first start and compared at every other."""
 
     genesis: File
-
-
-class MetricsAddress(Section):
-    """Where Prometheus metrics are served: host:port of a local address."""
-
-    listen: Address
 
 
 class Replay(Section):
@@ -87,7 +48,7 @@ class HubConfig(Section):
     tls: Tls
     log: LogKey
     roster: Trust
-    metrics: MetricsAddress | None = None
+    metrics: Metrics | None = None
     replay: Replay | None = None
 
     @model_validator(mode="after")
@@ -99,20 +60,4 @@ class HubConfig(Section):
 
 def load_config(path: Path) -> HubConfig:
     """Read and check the hub's TOML file. Raises ConfigError that names every bad key."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: can't read the configuration: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not a TOML file: {error}") from None
-    try:
-        return HubConfig.model_validate(table, context={"folder": path.absolute().parent})
-    except ValidationError as error:
-        problems = [f"{'.'.join(map(str, each['loc'])) or 'file'}: {each['msg']}" for each in error.errors()]
-        raise ConfigError(f"{path}: " + "; ".join(problems)) from None
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Host and port of an Address."""
-    host, _, port = address.rpartition(":")
-    return host.strip("[]"), int(port)
+    return read_settings(path, HubConfig)

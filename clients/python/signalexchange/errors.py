@@ -1,7 +1,8 @@
 """The errors of the SDK.
 
-Whatever goes wrong on purpose is an `ExchangeError`; malformed bytes never surface as ValueError, struct.error or a
-library's own exception. Messages name the rule that was broken and never hold an identifier, a token or a secret.
+Whatever goes wrong on purpose is an `ExchangeError`; malformed bytes never surface as ValueError, struct.error
+or a library's own exception. Messages name the rule that was broken and never hold an identifier, a token or
+a secret.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,8 +45,9 @@ class CustodianError(ExchangeError):
 class RefusedError(ExchangeError):
     """The hub or a custodian refused a call.
 
-    `reason` is the name of an ErrorReason without its prefix (or the gRPC status name where the peer sent none),
-    `status` the gRPC status name, `violations` pairs of field and description, `retry_after` seconds or None.
+    `reason` is the name of an ErrorReason without its prefix (or the gRPC status name where the peer sent
+    none), `status` the gRPC status name, `violations` pairs of field and description, `retry_after` seconds
+    or None.
     """
 
     def __init__(
