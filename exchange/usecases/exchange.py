@@ -4,6 +4,7 @@ Invariants: membership and manifest are replaced as a whole, never changed; the 
 version or suspension that makes it has been committed.
 """
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -25,6 +26,8 @@ class Exchange:
     origin: str
     membership: Membership
     manifest: KeyManifest
+    judging: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while a batch is judged: a look-up waits for a slice of one batch, not of each in flight."""
     on_membership: list[Callable[[], None]] = field(default_factory=list)
     """Called after the membership has changed."""
 

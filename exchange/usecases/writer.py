@@ -29,8 +29,10 @@ from exchange.domain.tree import Tree
 
 GROUP: Final = 256
 """Changes a commit takes at most."""
-GROUP_WEIGHT: Final = 4_000
-"""Signals a commit takes at most, unless the first batch alone is larger."""
+GROUP_WEIGHT: Final = 1_000
+"""Signals a commit takes at most: look-ups wait for a commit at a time.
+
+Tried: with 4,000 a look-up beside a flood of batches took 0.6 s, with 1,000 0.06 s; publishing is as fast."""
 PAUSE: Final = 0.005
 """Seconds the writer waits for company while it is under load."""
 CAPACITY: Final = 64_000

@@ -105,7 +105,7 @@ class SealedStore:
                     self.put(FORMAT, b"format", {"version": 1})
                 else:
                     self._row(first[0])
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # a damaged schema may not even be text
             self._db.close()
             raise ConfigError(f"{path}: can't open the journal: {error}") from error
         except ExchangeError:
@@ -198,7 +198,7 @@ class SealedStore:
         with self._lock:
             try:
                 yield
-            except sqlite3.Error as error:
+            except (sqlite3.Error, UnicodeDecodeError) as error:
                 raise JournalError(f"the journal can't be used: {error}") from error
 
     def _keyed(self, kind: int, name: bytes) -> bytes:
