@@ -1,7 +1,7 @@
 """The errors of the SDK.
 
-Whatever goes wrong on purpose is an `ExchangeError`; malformed bytes never surface as ValueError, struct.error
-or a library's own exception. Messages name the rule that was broken and never hold an identifier, a token or
+Whatever goes wrong on purpose is an `ExchangeError`; malformed bytes never surface as ValueError,
+struct.error or a library's own exception. Messages name the rule that was broken and never hold an identifier, a token or
 a secret.
 """
 
