@@ -1,8 +1,8 @@
 """The errors of the SDK.
 
 Whatever goes wrong on purpose is an `ExchangeError`; malformed bytes never surface as ValueError,
-struct.error or a library's own exception. Messages name the rule that was broken and never hold an identifier, a token or
-a secret.
+struct.error or a library's own exception. Messages name the rule that was broken and never hold an
+identifier, a token or a secret.
 """
 
 from collections.abc import Mapping, Sequence
