@@ -17,7 +17,18 @@ from typing import Final, NamedTuple
 
 from signalexchange.notices import advice_notice
 from signalexchange.rulebook import Model, Purpose, Rulebook
+
+# Constants of the module: looking an enum's name up through its type costs more than scoring a signal.
 from signalexchange.v1.signal_service_pb2 import (
+    ACTION_AUTHENTICATE,
+    ACTION_RESTRICT,
+    CONTRIBUTION_BUCKET_MAJOR,
+    CONTRIBUTION_BUCKET_MINOR,
+    CONTRIBUTION_BUCKET_MODERATE,
+    RISK_BAND_ELEVATED,
+    RISK_BAND_HIGH,
+    RISK_BAND_LOW,
+    RISK_BAND_SEVERE,
     Action,
     ContributionBucket,
     RiskBand,
@@ -80,16 +91,23 @@ def band(score: int, model: Model) -> RiskBand.ValueType:
     """Band of a score."""
     limits = model.bands
     if score >= limits.severe:
-        return RiskBand.RISK_BAND_SEVERE
+        return RISK_BAND_SEVERE
     if score >= limits.high:
-        return RiskBand.RISK_BAND_HIGH
-    return RiskBand.RISK_BAND_ELEVATED if score >= limits.elevated else RiskBand.RISK_BAND_LOW
+        return RISK_BAND_HIGH
+    return RISK_BAND_ELEVATED if score >= limits.elevated else RISK_BAND_LOW
 
 
 def uncapped_advice(group_weights: Iterable[int], model: Model, purpose: Purpose) -> Action.ValueType:
     """What the weights of some groups (milli-nats, before the cap a group) advise, however few they are."""
-    total = model.prior + sum(min(weight, model.group_cap) for weight in group_weights)
-    return purpose.advice.by_band[band(permille(total), model)]
+    return purpose.advice.by_band[band(permille(_log_odds(group_weights, model)), model)]
+
+
+def _log_odds(group_weights: Iterable[int], model: Model) -> int:
+    cap = model.group_cap
+    total = model.prior
+    for weight in group_weights:
+        total += weight if weight < cap else cap
+    return total
 
 
 def assess(
@@ -119,27 +137,31 @@ def assess(
     if not by_group:
         return None
     weights = list(by_group.values())
-    score = permille(model.prior + sum(min(weight, model.group_cap) for weight in weights))
-    advice = purpose.advice.by_band[band(score, model)]
-    if advice > Action.ACTION_AUTHENTICATE:
+    score = permille(_log_odds(weights, model))
+    in_band = band(score, model)
+    advice = purpose.advice.by_band[in_band]
+    if advice > ACTION_AUTHENTICATE:
         # Leaving out the heaviest group leaves the least, so it stands for every group.
         weights.remove(max(weights))
-        advice = min(advice, max(Action.ACTION_AUTHENTICATE, uncapped_advice(weights, model, purpose)))
+        advice = min(advice, max(ACTION_AUTHENTICATE, uncapped_advice(weights, model, purpose)))
     return SubjectRisk(
         token=token,
         score=score,
-        band=band(score, model),
+        band=in_band,
         reasons=_reasons(by_code),
         groups=len(by_group),
         freshness_days=max(0, now - last_seen) // DAY,
         advice=advice,
-        human_review=advice >= Action.ACTION_RESTRICT,
+        human_review=advice >= ACTION_RESTRICT,
         notice_code=advice_notice(advice).code,
         handling=handling,  # type: ignore[arg-type]  # the number of a Tlp
     )
 
 
 def _reasons(by_code: dict[str, int]) -> list[RiskReason]:
+    if len(by_code) == 1:
+        (code,) = by_code
+        return [RiskReason(code=code, contribution=CONTRIBUTION_BUCKET_MAJOR)]
     total = sum(by_code.values())
     ordered = sorted(by_code.items(), key=lambda item: (-item[1], item[0]))
     return [
@@ -149,7 +171,7 @@ def _reasons(by_code: dict[str, int]) -> list[RiskReason]:
 
 def _bucket(weight: int, total: int) -> ContributionBucket.ValueType:
     if 2 * weight >= total:
-        return ContributionBucket.CONTRIBUTION_BUCKET_MAJOR
+        return CONTRIBUTION_BUCKET_MAJOR
     if 4 * weight >= total:
-        return ContributionBucket.CONTRIBUTION_BUCKET_MODERATE
-    return ContributionBucket.CONTRIBUTION_BUCKET_MINOR
+        return CONTRIBUTION_BUCKET_MODERATE
+    return CONTRIBUTION_BUCKET_MINOR

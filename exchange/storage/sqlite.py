@@ -48,6 +48,7 @@ _CLEAR: Final = (
     "UPDATE signals SET status = ?, token = NULL, nonce = NULL, body = NULL, code = '', audience = 0,"
     " confidence = 0, grade = 0, tlp = 0, last_seen = 0 WHERE place = ?"
 )
+_EVIDENCE: Final = "code, audience, confidence, grade, tlp, last_seen"
 _INSERT_SIGNALS: Final = (
     "INSERT INTO signals (place, signal_id, issuer, token, type, epoch, code, audience, confidence, grade,"
     " tlp, last_seen, expires_at, nonce, body)"
@@ -95,7 +96,7 @@ class SqliteStore(Reader):
             connections.append(read)
             await read.execute_fetchall("PRAGMA busy_timeout = 5000")
             await read.execute_fetchall("PRAGMA cache_size = -16384")
-        except (OSError, sqlite3.Error, ConfigError) as error:
+        except (OSError, sqlite3.Error, UnicodeDecodeError, ConfigError) as error:
             for connection in connections:
                 await connection.close()
             if lock >= 0:
@@ -104,6 +105,9 @@ class SqliteStore(Reader):
                 raise ConfigError(f"{folder}: in use by another process") from None
             if isinstance(error, OSError):
                 raise ConfigError(f"{error.filename or path}: {error.strerror}") from None
+            if isinstance(error, UnicodeDecodeError):
+                # sqlite3 fails to read its own message about a damaged file.
+                raise ConfigError(f"{path}: file is damaged") from None
             if isinstance(error, sqlite3.Error):
                 raise ConfigError(f"{path}: {error}") from None
             raise
@@ -155,20 +159,19 @@ class SqliteStore(Reader):
         """Active signals on the tokens, or joined to them by their issuer's own links."""
         found: dict[bytes, list[Hit]] = {}
         for chunk in chunks(tokens):
-            text, parameters = padded(chunk)
+            _, parameters = padded(chunk)
+            asked = ",".join(f"?{at}" for at in range(1, len(parameters) + 1))
+            now_at = f"?{len(parameters) + 1}"
             rows = await self._writer_rows(
-                f"WITH asked (asked) AS (VALUES {text.replace('?', '(?)')}),"  # noqa: S608 - marks only
-                " joined AS (SELECT DISTINCT asked, type, epoch, subject, issuer FROM"
-                "  (SELECT DISTINCT asked FROM asked) CROSS JOIN links ON token = asked WHERE expires_at > ?)"
-                " SELECT asked, s.issuer, s.type, s.epoch, code, audience, confidence, grade, tlp, last_seen"
-                " FROM (SELECT DISTINCT asked FROM asked) CROSS JOIN signals s ON s.token = asked"
-                " WHERE status = 0 AND expires_at > ?"
+                f"SELECT token, issuer, type, epoch, {_EVIDENCE} FROM signals"  # noqa: S608 - marks only
+                f" WHERE token IN ({asked}) AND status = 0 AND expires_at > {now_at}"
                 " UNION ALL"
-                " SELECT asked, s.issuer, joined.type, joined.epoch, code, audience, confidence, grade,"
-                " tlp, last_seen"
-                " FROM joined CROSS JOIN signals s ON s.token = joined.subject AND s.issuer = joined.issuer"
-                " WHERE status = 0 AND expires_at > ?",
-                [*parameters, now, now, now],
+                f" SELECT l.token, s.issuer, l.type, l.epoch, {_EVIDENCE} FROM"
+                "  (SELECT DISTINCT token, type, epoch, subject, issuer FROM links"
+                f"   WHERE token IN ({asked}) AND expires_at > {now_at}) l"
+                " CROSS JOIN signals s ON s.token = l.subject AND s.issuer = l.issuer"
+                f" WHERE status = 0 AND s.expires_at > {now_at}",
+                [*parameters, now],
             )
             for token, *rest in rows:
                 found.setdefault(token, []).append(Hit(*rest))

@@ -13,7 +13,7 @@ from typing import ClassVar, Self
 from signalexchange.roster import Party
 from signalexchange.rulebook import Purpose
 from signalexchange.v1.identifier_pb2 import Receipt
-from signalexchange.v1.log_entry_pb2 import AccessEntry, EntryType
+from signalexchange.v1.log_entry_pb2 import ENTRY_TYPE_LOOK_UP, AccessEntry
 from signalexchange.v1.signal_service_pb2 import (
     LookUpSubjectsRequest,
     LookUpSubjectsResponse,
@@ -86,7 +86,7 @@ class LookUp(Change[LookUpSubjectsResponse]):
                     if risk is not None:
                         subjects.append(risk)
         index = proposal.log(
-            EntryType.ENTRY_TYPE_LOOK_UP,
+            ENTRY_TYPE_LOOK_UP,
             party.id,
             access_record(self._request, self._tokens, subjects),
             shown=len(subjects),
