@@ -15,14 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from signalexchange.client import MAX_BATCH, ExchangeClient
+from signalexchange.collect import keep_receipts
 from signalexchange.config import load_config
 from signalexchange.errors import RefusedError
-from signalexchange.evidence import EvidenceFolder, HeldReceipt
-from signalexchange.journal import Kind
 from signalexchange.rulebook import Rulebook
 from signalexchange.signals import SignalDraft, Subject, cut
 from signalexchange.v1.identifier_pb2 import IDENTIFIER_TYPE_MERCHANT, IDENTIFIER_TYPE_PHONE
-from signalexchange.v1.signal_service_pb2 import PublishSignalsRequest
 
 from exchange.demo import risk
 from exchange.demo.books import Books, Fraud
@@ -109,13 +107,7 @@ class Member:
 
         The receipts go into the auditor's evidence, so that the log is held to what the hub acknowledged.
         """
-        folder = EvidenceFolder(evidence)
-        for sent in self._client.journal.history(Kind.BATCH):
-            if sent.index is not None:
-                statement = PublishSignalsRequest.FromString(sent.request).statement
-                folder.add_receipt(
-                    HeldReceipt(index=sent.index, checkpoint=sent.checkpoint, statement=statement)
-                )
+        keep_receipts(self._client.journal, evidence)
         return {
             "counts": {"transactions": self._books.transactions, **self._counts},
             "has_scenarios": self._books.has_scenarios,

@@ -78,17 +78,22 @@ class Crew:
         self._watch(name, process)
         return Agent(name, process, self._died)
 
-    async def complete(self, name: str, arguments: Sequence[str]) -> None:
-        """Run this Python with `arguments` to its end; raises ProcessDiedError unless it exits with 0."""
+    async def complete(self, name: str, arguments: Sequence[str], *, good: Sequence[int] = (0,)) -> bytes:
+        """Run this Python with `arguments` to its end; what it wrote to standard output.
+
+        Raises ProcessDiedError where its exit code is none of `good`.
+        """
         with self.log(name).open("ab") as log:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, *arguments, stdin=DEVNULL, stdout=log, stderr=STDOUT, start_new_session=True
+                sys.executable, *arguments, stdin=DEVNULL, stdout=PIPE, stderr=log, start_new_session=True
             )
         self._running[name] = process
-        code = await process.wait()
+        output, _ = await process.communicate()
         del self._running[name]
-        if code:
+        code = await process.wait()
+        if code not in good:
             raise ProcessDiedError(name, code, self.log(name))
+        return output
 
     async def guard(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Do some work, given up with ProcessDiedError as soon as a process of the crew has ended."""

@@ -18,7 +18,7 @@ from exchange.demo.ranking import Ranking
 from exchange.demo.scan import Findings
 
 VIEWS = ("own_view", "with_exchange")
-_BAR = 24
+_BAR = 20
 _EVIDENCE = {
     "own_view": "own reports",
     "with_exchange": "with the exchange",
@@ -64,12 +64,8 @@ class Outcome:
     raw_identifiers_found: int
     control_found: bool
     notes: Sequence[str] = ()
-    stages: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def seconds(self) -> float:
-        """Of all stages together."""
-        return sum(self.stages.values())
+    stages: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
 
     def failures(self) -> list[str]:
         """What must not be, in words; empty for a good run."""
@@ -131,7 +127,7 @@ class Outcome:
         path.write_text(json.dumps(self.document(), ensure_ascii=False, indent=2) + "\n", "utf-8")
 
 
-def show(outcome: Outcome, console: Console, *, places: Mapping[str, Path]) -> None:
+def show(outcome: Outcome, console: Console, *, places: Mapping[str, Path | str]) -> None:
     """Print the summary; `places` says what is to be found where."""
     console.print()
     console.print(_members(outcome))
@@ -154,8 +150,8 @@ def show(outcome: Outcome, console: Console, *, places: Mapping[str, Path]) -> N
         f"{outcome.seconds:,.0f} s: "
         + ", ".join(f"{name} {seconds:,.0f}" for name, seconds in outcome.stages.items()),
     )
-    for name, path in places.items():
-        facts.add_row(name, str(path))
+    for name, place in places.items():
+        facts.add_row(name, str(place))
     console.print(facts)
     for note in outcome.notes:
         console.print(f"[dim]{note}[/dim]")
@@ -187,10 +183,11 @@ def _precision(outcome: Outcome) -> Table:
         title=f"Average precision of 28-day terminal risk, from day {outcome.evaluated_from_day + 1} on",
         title_justify="left",
         box=SIMPLE,
+        padding=(0, 1, 0, 0),
     )
     for heading in ("frauds", "evidence"):
         table.add_column(heading, no_wrap=True)
-    table.add_column("AP", justify="right")
+    table.add_column("AP", justify="right", no_wrap=True)
     table.add_column("", width=_BAR)
     rows = []
     for kind, views in outcome.rankings.items():

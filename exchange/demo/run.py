@@ -6,6 +6,7 @@ however the demo ends, its processes have ended before it.
 
 import asyncio
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +46,7 @@ def run(options: DemoOptions) -> int:
         raise ConfigError(
             f"the demo needs {error.name}: install partner-signal-exchange with its extra [demo]"
         ) from None
+    started = time.monotonic()
     console, errors = Console(highlight=False), Console(stderr=True, highlight=False)
     if options.transactions is not None and options.transactions.resolve().is_relative_to(
         options.folder.resolve()
@@ -57,7 +59,7 @@ def run(options: DemoOptions) -> int:
         for number in (signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         with fresh(options.folder) as folder:
-            return await Story(options, folder, table, console).tell()
+            return await Story(options, folder, table, console, started).tell()
 
     try:
         table = Story.transactions(options, console)

@@ -9,6 +9,7 @@ import asyncio
 import datetime
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,8 +18,11 @@ from typing import Any
 import pyarrow.compute as pc
 import pyarrow.parquet
 from rich.console import Console
+from signalexchange.entry_payloads import parse_header
 from signalexchange.errors import MalformedError
+from signalexchange.evidence import Opening, read_openings
 from signalexchange.roster import Budget
+from signalexchange.v1.log_entry_pb2 import EntryType
 
 from exchange.demo import books, report, scan
 from exchange.demo.generator import generate
@@ -35,6 +39,7 @@ EVALUATED_FROM = 28
 """The first day (0 is the file's first) whose payments are ranked: reports on 28 days lie before it."""
 AUDITOR = "audit-one"
 _HUB_COMMAND = ("-m", "exchange.cli")
+_PARTY_COMMAND = ("-c", "from signalexchange.cli import main; main()")
 _READY_SECONDS = 60.0
 _EXAMPLES = 2
 
@@ -42,8 +47,11 @@ _EXAMPLES = 2
 class Story:
     """One run in a fresh folder."""
 
-    def __init__(self, options: DemoOptions, folder: Path, table: Table, console: Console) -> None:
-        """`table` is what `transactions` returned."""
+    def __init__(
+        self, options: DemoOptions, folder: Path, table: Table, console: Console, started: float
+    ) -> None:
+        """`table` is what `transactions` returned; `started` is the monotonic time the run began at."""
+        self._started = started
         self._options = options
         self._folder = folder
         self._table = table
@@ -92,14 +100,13 @@ class Story:
         summaries = [await agent.ask("summary", evidence=str(self._evidence)) for agent in agents]
         with self._stage("audit"):
             await crew.stop(*(agent.name for agent in agents))
-            auditor, config = "exchange.demo.auditor", deployment.party_config(AUDITOR)
-            await crew.complete("auditor-fetch", ["-m", auditor, "fetch", str(config), str(self._evidence)])
+            await crew.complete("auditor-fetch", self._auditor("fetch", self._evidence))
             if not self._options.keep:
                 await crew.stop("hub", *deployment.custodian_ports)
-            verification = self._folder / "verification.json"
-            files = (deployment.genesis, self._evidence, verification)
-            await crew.complete("auditor-verify", ["-m", auditor, "verify", *map(str, files)])
-            verified = json.loads(verification.read_text("utf-8"))
+            # Exit code 3 says "not verified", which is for the report to tell.
+            verified = json.loads(
+                await crew.complete("auditor-verify", self._auditor("verify", *self._proof), good=(0, 3))
+            )
         with self._stage("search"):
             findings, raw = await self._search(crew)
         outcome = self._outcome(summaries, verified, findings, raw)
@@ -111,7 +118,8 @@ class Story:
                 "report": _short(self._folder / "report.json"),
                 "evidence": _short(self._evidence),
                 "logs": _short(self._logs),
-            },
+            }
+            | ({} if self._options.keep else {"next": "--keep leaves it up and prints commands to try"}),
         )
         return outcome, [summary["examples"] for summary in summaries]
 
@@ -191,6 +199,15 @@ class Story:
                     lookups += answer["lookups"]
                 steps.step(f"{signals:,} signals, {lookups:,} look-ups")
 
+    @property
+    def _proof(self) -> tuple[str | Path, ...]:
+        """What `log verify` takes: the files to check, and the trust anchor."""
+        return self._evidence, "--genesis", self._deployment.genesis, "--complete", "--json"
+
+    def _auditor(self, *arguments: str | Path) -> list[str]:
+        config = self._deployment.party_config(AUDITOR)
+        return [*_PARTY_COMMAND, "--config", str(config), "log", *map(str, arguments)]
+
     async def _search(self, crew: Crew) -> tuple[scan.Findings, int]:
         """Look for every raw identifier, and the control, in all the hub has or has ever decoded."""
         identifiers = [merchant_of(number) for number in pc.unique(self._table["TERMINAL_ID"]).to_pylist()]
@@ -239,14 +256,15 @@ class Story:
             rankings=rankings,
             yardstick=plain_counts(self._table, self._first, EVALUATED_FROM),
             log_size=verified["size"],
-            log_verified=verified["ok"],
-            log_entries=verified["entries"],
+            log_verified=verified["complete"] and verified["verified"]["payloads"] == verified["size"],
+            log_entries=_entries(self._evidence),
             scan=findings,
             raw_identifiers=raw,
             raw_identifiers_found=len(leaked),
             control_found=bool(recorded),
             notes=report.notes(with_scenarios="scenario_2" in rankings),
             stages=self._stages,
+            seconds=time.monotonic() - self._started,
         )
 
     async def _stay_up(self, crew: Crew, examples: Sequence[Sequence[str]]) -> None:
@@ -257,11 +275,14 @@ class Story:
             self._console.print(f"# {member.id}", style="dim")
             for merchant in merchants[:_EXAMPLES]:
                 self._console.print(
-                    f"signalexchange --config {config} look-up --type merchant "
-                    f"--purpose transaction-screening {merchant}",
+                    f"signalexchange --config {config} look-up merchant {merchant} "
+                    "--purpose transaction-screening",
                     soft_wrap=True,
                     markup=False,
                 )
+        verify = " ".join(str(_short(p) if isinstance(p, Path) else p) for p in self._proof[:-1])
+        self._console.print("# anybody, offline", style="dim")
+        self._console.print(f"signalexchange log verify {verify}", soft_wrap=True, markup=False)
         self._console.print("\nCtrl-C ends it.")
         with suppress(asyncio.CancelledError):
             await crew.guard(asyncio.Event().wait())
@@ -273,6 +294,19 @@ def _budget(identifiers: int) -> Budget:
     With 2 of 3 custodians each allows half of what is declared, and asks may all fall on the same two.
     """
     return Budget(per_day=2 * identifiers, declared_customers=2 * identifiers)
+
+
+def _entries(evidence: Path) -> Counter[str]:
+    """How many entries of the log are of each type."""
+    indices = {
+        opening.index: parse_header(opening.header).type
+        for _, opening in read_openings(evidence)
+        if isinstance(opening, Opening)
+    }
+    return Counter(
+        EntryType.Name(type_).removeprefix("ENTRY_TYPE_").lower().replace("_", "-")
+        for type_ in indices.values()
+    )
 
 
 def _set_clock(path: Path, now: int) -> None:

@@ -49,6 +49,7 @@ def outcome() -> Outcome:
         raw_identifiers_found=0,
         control_found=True,
         stages={"replay": 1.25, "audit": 0.5},
+        seconds=1.8,
     )
 
 

@@ -1,5 +1,7 @@
 """What the demo refuses before it starts anything."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow.csv
@@ -8,6 +10,11 @@ from signalexchange.errors import ConfigError, MalformedError
 
 from exchange.demo import generator
 from exchange.demo.run import DemoOptions, run
+
+
+def test_a_hub_needs_none_of_the_demos_libraries() -> None:
+    code = "import sys, exchange.demo.run; sys.exit(bool({'pyarrow', 'ahocorasick'} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def short_file(folder: Path, days: int) -> Path:
