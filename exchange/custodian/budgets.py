@@ -7,6 +7,7 @@ a custodian allows ⌊Q·(t−1)/(n−1)⌋: then rotating the custodians asked,
 """
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,7 +81,11 @@ class Budgets:
     async def open(cls, path: Path) -> "Budgets":
         """Open or create the ledger. Raises ConfigError for a file that can't be used."""
         try:
+            # Made here, so that nobody else may read it, and a folder that can't be written is told at once.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
             db = await aiosqlite.connect(path, isolation_level=None)
+        except OSError as error:
+            raise ConfigError(f"{path}: can't open the budgets: {error.strerror}") from None
         except sqlite3.Error as error:
             raise ConfigError(f"{path}: can't open the budgets: {error}") from None
         try:

@@ -63,14 +63,14 @@ class Custodian:
         self._watcher: asyncio.Task[None] | None = None
         self.port = 0
         self.metrics_port = 0
-        gate = Gate(
+        self._gate = Gate(
             directory=watched,
             log=log,
             metrics=self._metrics,
             rates=_RATES.get,
             streams=self._streams,
         )
-        self._server = grpc.aio.server(interceptors=[gate], options=_OPTIONS)
+        self._server = grpc.aio.server(interceptors=[self._gate], options=_OPTIONS)
         clock = ReplayClock(config.replay.clock) if config.replay else SystemClock()
         servicer = TokenServicer(watched, budgets, self._evaluator, clock)
         services: Any = ByName(self._server)
@@ -129,6 +129,7 @@ class Custodian:
         self._log.event("stopping")
         await self._health.enter_graceful_shutdown()
         self._streams.close(Refusal(ErrorReason.ERROR_REASON_UNAVAILABLE, "the custodian is stopping"))
+        await self._gate.close("the custodian is stopping")
         await self._server.stop(grace)
         if self._watcher is not None:
             self._watcher.cancel()

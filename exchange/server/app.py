@@ -105,7 +105,7 @@ class Hub:
             lambda: exchange.membership.rulebook.limits.streams, self._metrics.streams_changed
         )
         exchange.on_membership.append(self._end_streams)
-        gate = Gate(
+        self._gate = Gate(
             directory=exchange,
             log=self._log,
             metrics=self._metrics,
@@ -114,7 +114,7 @@ class Hub:
             on_refusal=self._refusals.record,
             record=self._open_recorder(),
         )
-        self._server = grpc.aio.server(interceptors=[gate], options=_OPTIONS)
+        self._server = grpc.aio.server(interceptors=[self._gate], options=_OPTIONS)
         services: Any = ByName(self._server)
         add_SignalServiceServicer_to_server(SignalServicer(exchange, tokens), services)
         add_TransparencyServiceServicer_to_server(TransparencyServicer(exchange), services)
@@ -161,6 +161,7 @@ class Hub:
         self._log.event("stopping")
         await self._health.enter_graceful_shutdown()
         self._streams.close(Refusal(ErrorReason.ERROR_REASON_UNAVAILABLE, "the hub is stopping"))
+        await self._gate.close("the hub is stopping")
         await self._server.stop(grace)
         if self._janitor is not None:
             self._janitor.cancel()

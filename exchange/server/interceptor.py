@@ -31,6 +31,8 @@ from exchange.server.telemetry import Log, Metrics
 
 DEADLINE: Final = 30.0
 """Seconds a unary call may take where its caller sets no shorter deadline."""
+_LINGER: Final = 0.25
+"""Seconds for which calls are refused before a server stops."""
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 Context = Any
@@ -70,6 +72,13 @@ class Gate(grpc.aio.ServerInterceptor):
         self._identities = Identities()
         self._buckets: dict[tuple[str, str], tuple[tuple[float, float], TokenBucket]] = {}
         self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        self._closed = ""
+
+    async def close(self, why: str) -> None:
+        """Refuse every further call as UNAVAILABLE, those in hand go on; when it returns the server may stop."""
+        self._closed = why
+        # What has arrived by now is told so: a stopped server cancels such calls without a reason.
+        await asyncio.sleep(_LINGER)
 
     async def intercept_service(
         self,
@@ -170,6 +179,8 @@ class Gate(grpc.aio.ServerInterceptor):
     def _admit(
         self, method: str, rule: Rule | None, request_id: str, context: Context
     ) -> tuple[Call, PeerIdentity]:
+        if self._closed:
+            raise Refusal(ErrorReason.ERROR_REASON_UNAVAILABLE, self._closed, retry_after=1.0)
         identity = self._identities.of(context.auth_context())
         party = self._directory.party_by_spiffe(identity.spiffe_id)
         if party is None:
