@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet
 from rich.console import Console
 from signalexchange.entry_payloads import parse_header
-from signalexchange.errors import MalformedError
+from signalexchange.errors import ExchangeError, MalformedError
 from signalexchange.evidence import Opening, read_openings
 from signalexchange.roster import Budget
 from signalexchange.v1.log_entry_pb2 import EntryType
@@ -166,9 +166,14 @@ class Story:
             config = deployment.custodian_config(name)
             await crew.start(name, [*_HUB_COMMAND, "custodian", "serve", str(config)])
         await crew.start("hub", [*_HUB_COMMAND, "serve", str(deployment.hub_config)])
-        async with asyncio.timeout(_READY_SECONDS):
-            for port in (*deployment.custodian_ports.values(), deployment.hub_port):
-                await _listening(port)
+        try:
+            async with asyncio.timeout(_READY_SECONDS):
+                for port in (*deployment.custodian_ports.values(), deployment.hub_port):
+                    await _listening(port)
+        except TimeoutError:
+            raise ExchangeError(
+                f"custodians and hub don't listen after {_READY_SECONDS:.0f} seconds; see {self._logs}"
+            ) from None
         agents = [
             await crew.hire(
                 member.id,
