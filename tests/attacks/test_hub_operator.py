@@ -3,7 +3,6 @@
 import base64
 import json
 import sqlite3
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import sha256
@@ -249,7 +248,7 @@ def test_a_roster_put_into_the_database_is_refused_by_the_hub_or_by_every_client
 def _refuses_to_start(server: Server) -> bool:
     try:
         code = server.wait(3.0)
-    except subprocess.TimeoutExpired:
+    except TimeoutError:
         return False
     assert code
     assert "Traceback" not in server.text()

@@ -17,14 +17,14 @@ from tests.support.mirror import Mirror
 
 def hub_server(deployment: Deployment, log: Path) -> Server:
     """The hub, not yet started; it writes to `log`."""
-    arguments = ["-m", "exchange.cli", "serve", str(deployment.hub_config)]
+    arguments = ["serve", str(deployment.hub_config)]
     return Server(arguments, deployment.hub_port, log)
 
 
 def custodian_server(deployment: Deployment, custodian: str, log: Path) -> Server:
     """A custodian, not yet started."""
     config = str(deployment.custodian_config(custodian))
-    arguments = ["-m", "exchange.cli", "custodian", "serve", config]
+    arguments = ["custodian", "serve", config]
     return Server(arguments, deployment.custodian_ports[custodian], log)
 
 
