@@ -22,6 +22,7 @@ from signalexchange.v1.error_reason_pb2 import ErrorReason
 
 from exchange.domain.limits import TokenBucket
 from exchange.domain.refusal import Refusal
+from exchange.domain.store import StorageFailed
 from exchange.server.access import RULES, Rule
 from exchange.server.calls import CURRENT, Call, Directory
 from exchange.server.identity import Identities, PeerIdentity
@@ -75,7 +76,7 @@ class Gate(grpc.aio.ServerInterceptor):
         self._closed = ""
 
     async def close(self, why: str) -> None:
-        """Refuse every further call as UNAVAILABLE, those in hand go on; when it returns the server may stop."""
+        """Refuse every further call as UNAVAILABLE, those in hand go on; then the server may be stopped."""
         self._closed = why
         # What has arrived by now is told so: a stopped server cancels such calls without a reason.
         await asyncio.sleep(_LINGER)
@@ -249,6 +250,10 @@ class Gate(grpc.aio.ServerInterceptor):
             refusal = error
         elif isinstance(error, TimeoutError):
             refusal = Refusal(ErrorReason.ERROR_REASON_DEADLINE_EXCEEDED, "the deadline passed")
+        elif isinstance(error, StorageFailed):
+            # A read outside the writer; whether the hub can go on is for the writer to find out.
+            refusal = Refusal(ErrorReason.ERROR_REASON_UNAVAILABLE, "storage can't be read")
+            self._log.event("storage-read-failed", method=method, request_id=request_id, error=error)
         else:
             refusal = Refusal(ErrorReason.ERROR_REASON_INTERNAL, f"internal error, request id {request_id}")
             self._log.event("unexpected", method=method, request_id=request_id, error=error)

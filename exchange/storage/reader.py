@@ -4,6 +4,7 @@ Invariants: every statement is one short read; nothing here writes. Long scans g
 checkpoint of the write-ahead log never waits long for a reader.
 """
 
+import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from exchange.domain.records import (
     StoredEvent,
     SuspensionRow,
 )
+from exchange.domain.store import StorageFailed
 from exchange.domain.tree import TILE, Tile, TileKey, Tree
 
 _CHUNK: Final = 16_384
@@ -177,7 +179,10 @@ class Reader:
         return [SuspensionRow(*row) for row in await self._rows("SELECT member, entry FROM suspensions")]
 
     async def _rows(self, sql: str, parameters: Iterable[Any] = ()) -> list[Any]:
-        return list(await self._read.execute_fetchall(sql, parameters))
+        try:
+            return list(await self._read.execute_fetchall(sql, parameters))
+        except sqlite3.Error as error:
+            raise StorageFailed(f"storage failed: {error}") from error
 
     async def _one(self, sql: str, parameters: Iterable[Any] = ()) -> Any:
         return (await self._rows(sql, parameters))[0]
