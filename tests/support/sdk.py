@@ -54,7 +54,7 @@ class World:
 
 @asynccontextmanager
 async def world(folder: Path, **plan: Any) -> AsyncIterator[World]:
-    deployment = exchange.deploy(folder, **plan)
+    deployment = exchange.deploy(folder, **{"types": ("card", "merchant", "phone"), **plan})
     async with (
         exchange.serving(deployment) as running,
         custodians.network(deployment) as network,

@@ -7,7 +7,7 @@ anchor on; every call has a deadline; an answer holds only what was asked for. T
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -33,7 +33,7 @@ from signalexchange.v1.signal_service_pb2 import (
     UnsubscribeRequest,
 )
 from signalexchange.v1.token_service_pb2 import EVALUATION_PURPOSE_TOKENISE, EvaluationPurpose
-from signalexchange.watch import WatchEvent, watch
+from signalexchange.watch import WatchEvent, state_name, watch
 
 MAX_BATCH = 1000
 
@@ -249,11 +249,16 @@ class ExchangeClient:
             removed += (await self._hub.call(UNSUBSCRIBE, request, timeout)).removed
         return removed
 
-    async def watch(self, *, from_now: bool = False) -> AsyncIterator[WatchEvent]:
+    async def watch(self, *, from_now: bool = False) -> AsyncGenerator[WatchEvent, None]:
         """Events from where the last watch stopped, or `from_now` on. See `signalexchange.watch`."""
         origin = (await self.roster.roster()).origin
         async for event in watch(self._hub, self.journal, origin, from_now=from_now):
             yield event
+
+    async def handled(self, event: WatchEvent) -> None:
+        """Note that an event was handled, where the reader of `watch` does not ask for the next one."""
+        name = state_name((await self.roster.roster()).origin)
+        await asyncio.to_thread(self.journal.set_state, name, event.resume_token)
 
 
 def _key(token: Token | SubjectToken) -> tuple[int, int, bytes]:

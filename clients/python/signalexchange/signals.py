@@ -15,17 +15,23 @@ from hashlib import sha256
 
 from signalexchange.errors import ExchangeError
 from signalexchange.identifiers import type_name
+from signalexchange.rulebook import Rulebook
 from signalexchange.sealing import MAX_DETAIL, seal
 from signalexchange.tokens import Token
 from signalexchange.v1 import signal_pb2 as pb
 from signalexchange.v1.identifier_pb2 import PartyKind, SubjectToken
 
 SLOT = 300
+DAY = 86_400
 MAX_BAND = 255
 MAX_LINKS = 8
 MAX_TIME = 2**40
 SIGNAL_ID_SIZE = 16
 SALT_SIZE = 32
+
+MEMBER_KINDS = frozenset(
+    {PartyKind.PARTY_KIND_BANK, PartyKind.PARTY_KIND_ECOMMERCE, PartyKind.PARTY_KIND_PAYMENT_PROVIDER}
+)
 
 _CODE = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 
@@ -156,11 +162,10 @@ def violations(draft: SignalDraft, now: int) -> list[tuple[str, str]]:
     require(draft.grade in pb.EvidenceGrade.values() and draft.grade != 0, "grade", "unknown")
     require(draft.tlp in pb.Tlp.values() and draft.tlp != 0, "tlp", "unknown")
     require(draft.legal_basis in pb.LegalBasis.values() and draft.legal_basis != 0, "legal_basis", "unknown")
-    kinds_known = all(kind in PartyKind.values() and kind != 0 for kind in draft.audience)
-    require(kinds_known, "audience", "unknown kind of member")
+    require(set(draft.audience) <= MEMBER_KINDS, "audience", "must name kinds of members")
     require(len(set(draft.audience)) == len(draft.audience), "audience", "names a kind twice")
-    require(0 <= draft.first_seen <= MAX_TIME, "first_seen", "out of range")
-    require(0 <= draft.last_seen <= MAX_TIME, "last_seen", "out of range")
+    require(SLOT <= draft.first_seen <= MAX_TIME, "first_seen", "out of range")
+    require(SLOT <= draft.last_seen <= MAX_TIME, "last_seen", "out of range")
     require(draft.first_seen <= draft.last_seen, "last_seen", "before first_seen")
     require(draft.last_seen <= now, "last_seen", "in the future")
     require(cut(draft.expires_at) > now, "expires_at", "not in the future")
@@ -176,6 +181,25 @@ def violations(draft: SignalDraft, now: int) -> list[tuple[str, str]]:
             amount_band(draft.amount)
         except InvalidSignalError as error:
             found += error.violations
+    return found
+
+
+def rule_violations(draft: SignalDraft, rulebook: Rulebook, kind: str, now: int) -> list[tuple[str, str]]:
+    """What of the rulebook a draft of a member of this kind ("bank", …) breaks, as `violations` does."""
+    rule = rulebook.code(draft.code)
+    if rule is None:
+        return [("code", "is not a code of the rulebook")]
+    found: list[tuple[str, str]] = []
+    if kind not in rule.publisher_kinds:
+        found.append(("code", "is not allowed to this kind of member"))
+    if draft.subject.type not in rule.subject_type_values:
+        found.append(("subject", f"must be of a type the code is about: {', '.join(rule.subject_types)}"))
+    if draft.grade < rule.minimum_grade_value:
+        found.append(("grade", f"must be {rule.minimum_grade} at least"))
+    if rule.needs_links and not draft.links:
+        found.append(("links", "are needed by the code"))
+    if cut(draft.expires_at) > now + rule.retention_days * DAY:
+        found.append(("expires_at", f"is beyond the code's term of {rule.retention_days} days"))
     return found
 
 

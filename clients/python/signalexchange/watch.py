@@ -8,7 +8,7 @@ says so.
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -31,9 +31,13 @@ class ResumeTooOldError(ExchangeError):
 
 @dataclass(frozen=True, slots=True)
 class WatchEvent:
-    """One event. `note` is what the journal has on a signal of the member's own, `references` the member's
-    own references behind a subscribed subject."""
+    """One event; `resume_token` resumes after it.
 
+    `note` is what the journal has on a signal of the member's own, `references` the member's own references
+    behind a subscribed subject.
+    """
+
+    resume_token: bytes
     signal_id: bytes
     change: SignalChange.ValueType
     own: bool
@@ -44,12 +48,12 @@ class WatchEvent:
 
 async def watch(
     hub: Connection, journal: Journal, origin: str, *, from_now: bool = False
-) -> AsyncIterator[WatchEvent]:
+) -> AsyncGenerator[WatchEvent, None]:
     """Yield events for ever, from where the last watch of this journal stopped, or `from_now` on.
 
     Raises ResumeTooOldError, and RefusedError for what time doesn't mend, such as SUSPENDED.
     """
-    name = f"resume {origin}"
+    name = state_name(origin)
     kept = None if from_now else await asyncio.to_thread(journal.state, name)
     token = kept or b""
     pause = FIRST_PAUSE
@@ -76,9 +80,15 @@ async def watch(
         pause = min(LONGEST_PAUSE, 2 * pause)
 
 
+def state_name(origin: str) -> str:
+    """The name under which the journal keeps the resume token of a log's events."""
+    return f"resume {origin}"
+
+
 def _event(journal: Journal, answer: WatchSignalsResponse) -> WatchEvent:
     subject = answer.subject if answer.HasField("subject") else None
     return WatchEvent(
+        answer.resume_token,
         answer.signal_id,
         answer.change,
         answer.own,
