@@ -47,11 +47,12 @@ async def publish(exchange: Exchange, party: Party, request: PublishSignalsReque
             lambda type_, epoch: exchange.epoch_valid(type_, epoch, now),
             now,
         )
-        async with exchange.judging:
-            for at, envelope in enumerate(request.signals, start=1):
-                validator.add(envelope)
-                if at % _SLICE == 0:
-                    await asyncio.sleep(0)
+        with exchange.writer.room(len(request.signals)):
+            async with exchange.judging:
+                for at, envelope in enumerate(request.signals, start=1):
+                    validator.add(envelope)
+                    if at % _SLICE == 0:
+                        await asyncio.sleep(0)
         validator.finish()
     try:
         check_batch(statement, request.signals)

@@ -11,7 +11,8 @@ exactly what committed before it.
 import asyncio
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar, Final, Generic, NamedTuple, Self, TypeVar
 
 from signalexchange.checkpoint import Checkpoint, sign_checkpoint
@@ -146,11 +147,7 @@ class Writer:
         """
         if self._dead is not None:
             raise self._dead
-        limit = CAPACITY if change.appends_only else CAPACITY // 2
-        if self._pending and self._pending + change.weight > limit:
-            raise Refusal(
-                ErrorReason.ERROR_REASON_OVERLOADED, "too much is waiting to be written", retry_after=RETRY
-            )
+        self._check_room(change.weight, CAPACITY if change.appends_only else CAPACITY // 2)
         waiting = _Waiting(change)
         (self._appending if change.appends_only else self._changing).append(waiting)
         self._pending += change.weight
@@ -159,6 +156,25 @@ class Writer:
             self._full.set()
         answer: T = await waiting.done
         return answer
+
+    @contextmanager
+    def room(self, weight: int) -> Iterator[None]:
+        """Hold room for a batch while it is judged, so that what waits for that is bounded too.
+
+        Raises Refusal OVERLOADED.
+        """
+        self._check_room(weight, CAPACITY // 2)
+        self._pending += weight
+        try:
+            yield
+        finally:
+            self._pending -= weight
+
+    def _check_room(self, weight: int, limit: int) -> None:
+        if self._pending and self._pending + weight > limit:
+            raise Refusal(
+                ErrorReason.ERROR_REASON_OVERLOADED, "too much is waiting to be written", retry_after=RETRY
+            )
 
     async def stop(self) -> None:
         """Commit what is pending, then accept nothing more."""
