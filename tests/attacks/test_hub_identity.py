@@ -3,6 +3,7 @@
 import datetime
 import secrets
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -177,6 +178,28 @@ def test_a_certificate_that_is_not_on_the_roster_is_refused(
         with pytest.raises(grpc.RpcError) as caught:
             next(ghost.signals.WatchSignals(WatchSignalsRequest(), timeout=10))
         assert read_refusal(caught.value).reason == "NOT_ENROLLED"
+
+
+def test_strangers_leave_nothing_on_the_log_and_no_name_in_the_hubs_own(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    """Otherwise anybody with a certificate could fill the log."""
+    files = forge(
+        deployment.folder / "authority",
+        tmp_path / "client",
+        names=[uri("spiffe://exchange.test/party/loud-stranger")],
+    )
+    with caller(deployment, "audit-one") as auditor:
+        before = new_mirror(deployment).extend(auditor.log).size
+        with connect(deployment, files.certificate, files.key) as stranger:
+            for _ in range(20):
+                assert outcome(stranger).reason == "NOT_ENROLLED"
+        assert new_mirror(deployment).extend(auditor.log).size == before
+    assert "loud-stranger" not in (deployment.folder.parent / "hub.log").read_text("utf-8")
+    with urllib.request.urlopen(f"http://127.0.0.1:{deployment.metrics_port}/metrics", timeout=10) as answer:
+        text = answer.read().decode()
+    assert "NOT_ENROLLED" in text
+    assert "loud-stranger" not in text
 
 
 def test_custodians_and_the_hub_itself_are_no_parties(deployment: Deployment) -> None:
