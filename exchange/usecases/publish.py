@@ -146,8 +146,8 @@ class Publish(Change[PublishSignalsResponse]):
             return self._repeated(self._known)
         if self._repeats:
             raise unavailable("the batch's first delivery was not stored; send it again")
-        # The roster may have changed while the batch waited.
-        signing_key(self._exchange, self._party, self._statement.key_id, proposal.now)
+        # The roster may have changed while the batch waited, even to another key of the same id.
+        _open(self._exchange, self._party, self._request, proposal.now)
         taken = [
             (f"signals[{at}].signal_id", "is already known")
             for at, signal_id in enumerate(self._signal_ids)

@@ -55,22 +55,28 @@ async def withdraw(
     exchange: Exchange, party: Party, request: WithdrawSignalsRequest
 ) -> WithdrawSignalsResponse:
     """Carry out the order. Raises Refusal as the contract says."""
-    try:
-        statement = parse_withdrawal(request.statement)
-    except MalformedError as error:
-        raise invalid("statement", str(error)) from None
-    check_signer(exchange, party, statement.origin, statement.member)
-    key = signing_key(exchange, party, statement.key_id, exchange.clock())
-    try:
-        open_withdrawal(request.statement, request.signature, key)
-    except (MalformedError, VerificationError) as error:
-        raise Refusal(ErrorReason.ERROR_REASON_SIGNATURE_INVALID, str(error)) from None
+    statement = _open(exchange, party, request, exchange.clock())
     states = await exchange.store.signals(list(statement.signal_ids))
     audit = Audience(exchange, party, await _tokens(exchange.store, states))
     size = exchange.writer.head.tree.size
     async for page in _scan(exchange.store, audit.first, size):
         audit.add(page)
     return await exchange.writer.submit(Withdraw(exchange, party, request, statement, audit, size))
+
+
+def _open(exchange: Exchange, party: Party, request: WithdrawSignalsRequest, now: int) -> WithdrawalStatement:
+    """The statement, if the caller signed it for this hub."""
+    try:
+        statement = parse_withdrawal(request.statement)
+    except MalformedError as error:
+        raise invalid("statement", str(error)) from None
+    check_signer(exchange, party, statement.origin, statement.member)
+    key = signing_key(exchange, party, statement.key_id, now)
+    try:
+        open_withdrawal(request.statement, request.signature, key)
+    except (MalformedError, VerificationError) as error:
+        raise Refusal(ErrorReason.ERROR_REASON_SIGNATURE_INVALID, str(error)) from None
+    return statement
 
 
 async def _tokens(store: Store, states: dict[bytes, SignalState]) -> list[tuple[SignalState, list[bytes]]]:
@@ -182,7 +188,8 @@ class Withdraw(Change[WithdrawSignalsResponse]):
                 )
             repeated = WithdrawSignalsResponse(receipt=Receipt(index=self._order.entry), repeated_order=True)
             return repeated, repeated.receipt
-        signing_key(self._exchange, self._party, self._statement.key_id, proposal.now)
+        # The roster may have changed while the order waited, even to another key of the same id.
+        _open(self._exchange, self._party, self._request, proposal.now)
         states = self._own()
         delta = proposal.delta
         payload = WithdrawalEntry(
