@@ -15,7 +15,6 @@ import pytest
 import pytest_asyncio
 from click.testing import CliRunner
 from signalexchange.cli import main
-from signalexchange.sealed_store import create_key
 
 from tests.support.exchange import deploy
 from tests.support.sdk import PURPOSE, World, luhn, world
@@ -308,9 +307,12 @@ def test_the_journal_without_a_hub(alone: Path) -> None:
     assert json.loads(invoke(alone, "journal", "pending", "--json").stdout) == []
     nothing = json.loads(invoke(alone, "journal", "find", "--reference", "case-1", "--json").stdout)
     assert nothing == {"signals": [], "references": ["case-1"], "tokens": []}
+    assert "no fork of exchange.test/signals was seen" in invoke(alone, "log", "fork").stdout
     other = alone.with_name("other.toml")
-    create_key(alone.with_name("other.key"))
     other.write_text(alone.read_text().replace('"journal.key"', '"other.key"'))
+    assert invoke(other, "journal", "init").exit_code == 0
+    assert invoke(other, "journal", "init").exit_code == 2
+    assert alone.with_name("other.key").stat().st_mode & 0o077 == 0
     assert invoke(other, "journal", "list").exit_code == 3
 
 

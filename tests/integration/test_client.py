@@ -25,7 +25,7 @@ from signalexchange.errors import (
     VerificationError,
 )
 from signalexchange.journal import Journal, Kind
-from signalexchange.log_client import ForkError, confirm
+from signalexchange.log_client import ForkError, confirm, fork_evidence
 from signalexchange.note import Signer, split_note
 from signalexchange.sealed_store import create_key
 from signalexchange.signals import InvalidSignalError
@@ -295,6 +295,7 @@ async def test_a_forked_log_is_named_with_both_checkpoints_and_never_believed_ag
         assert (caught.value.ours, caught.value.theirs) == (forked, honest_note)
         for root in (honest.root, other.root):
             assert root.hex() in str(caught.value)
+        assert fork_evidence(client.journal, honest.origin) == (forked, honest_note)
         with pytest.raises(ForkError):
             await client.look_up(PURPOSE, [SubjectToken(type=CARD, epoch=1, value=b"t" * 32)])
 

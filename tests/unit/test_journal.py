@@ -147,6 +147,15 @@ def test_two_processes_share_a_journal(files: tuple[Path, Path]) -> None:
         assert other.prepare(Kind.BATCH, BATCH, b"other").request == b"one"
 
 
+def test_a_batch_id_can_not_be_guessed_from_the_rows(tmp_path: Path) -> None:
+    ids = set()
+    for name in ("one", "other"):
+        create_key(tmp_path / name)
+        with Journal(tmp_path / f"{name}.db", tmp_path / name) as journal:
+            ids.add(journal.batch_id([b'{"subject":"phone:+8613812345678"}']))
+    assert len(ids) == 2
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.binary(max_size=20), max_size=4), st.lists(st.binary(max_size=20), max_size=4))
 def test_batch_ids_tell_lists_of_rows_apart(

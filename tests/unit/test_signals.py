@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from signalexchange.rulebook import Rulebook, default_text
 from signalexchange.sealing import open_sealed
 from signalexchange.signals import (
     InvalidSignalError,
@@ -16,6 +17,7 @@ from signalexchange.signals import (
     check,
     cut,
     record,
+    rule_violations,
 )
 from signalexchange.tokens import Token
 from signalexchange.v1 import signal_pb2 as pb
@@ -145,6 +147,25 @@ def test_a_draft_that_breaks_the_contract_is_refused_by_place_and_field(
         check(draft, NOW)
     assert name in {field for field, _ in caught.value.violations}
     assert PHONE.value not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "name"),
+    [
+        ({"code": "no-such-code"}, "bank", "code"),
+        ({"code": "logistics-mismatch"}, "bank", "code"),
+        ({"code": "logistics-mismatch", "subject": CARD, "links": ()}, "ecommerce", "subject"),
+        ({"code": "same-subject", "links": ()}, "bank", "links"),
+        ({"expires_at": NOW + 400 * 86_400}, "bank", "expires_at"),
+    ],
+)
+def test_what_the_rulebook_does_not_allow_is_known_before_anything_leaves(
+    changes: dict[str, object], kind: str, name: str
+) -> None:
+    rulebook = Rulebook.parse(default_text())
+    assert rule_violations(DRAFT, rulebook, "bank", NOW) == []
+    found = rule_violations(replace(DRAFT, **changes), rulebook, kind, NOW)  # type: ignore[arg-type]
+    assert name in {field for field, _ in found}
 
 
 def test_the_record_is_the_same_whatever_the_place_and_the_spelling_of_the_amount() -> None:

@@ -123,12 +123,14 @@ class ExchangeClient:
 
     async def close(self) -> None:
         """Close connections and journal, write the token cache's file."""
-        for connection in (self._hub, *self._custodians.values()):
-            await connection.close()
-        await asyncio.to_thread(self._cache.save)
-        await self.log.close()
-        if self._journal is not None:
-            self._journal.close()
+        try:
+            for connection in (self._hub, *self._custodians.values()):
+                await connection.close()
+            await self.log.close()
+            await asyncio.to_thread(self._cache.save)
+        finally:
+            if self._journal is not None:
+                self._journal.close()
 
     @property
     def journal(self) -> Journal:

@@ -166,6 +166,7 @@ class LogClient:
             self._fork = ForkError(known_note, seen_note)
             if self._journal is not None:
                 await asyncio.to_thread(self._journal.set_state, f"fork {seen.origin}", seen_note)
+                await asyncio.to_thread(self._journal.set_state, f"checkpoint {seen.origin}", known_note)
             raise self._fork from error
 
     async def _remembered(self, origin: str) -> bytes | None:
@@ -181,13 +182,19 @@ class LogClient:
 
     async def close(self) -> None:
         """Write the newest checkpoint into the journal."""
-        if self._newest is not None:
+        if self._newest is not None and self._fork is None:
             await self._keep(Checkpoint.parse(split_note(self._newest)[0]).origin, self._newest)
 
     async def _keep(self, origin: str, note: bytes) -> None:
         self._kept_at = time.monotonic()
         if self._journal is not None:
             await asyncio.to_thread(self._journal.set_state, f"checkpoint {origin}", note)
+
+
+def fork_evidence(journal: Journal, origin: str) -> tuple[bytes, bytes] | None:
+    """The two signed checkpoints, ours and theirs, of a fork that a client of this journal saw."""
+    ours, theirs = journal.state(f"checkpoint {origin}"), journal.state(f"fork {origin}")
+    return (ours, theirs) if ours is not None and theirs is not None else None
 
 
 async def confirm(log: LogClient, receipt: Receipt, payload: bytes) -> Inclusion:

@@ -9,7 +9,6 @@ import asyncio
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from google.protobuf.message import DecodeError
 
@@ -22,6 +21,7 @@ from signalexchange.log_client import LogClient
 from signalexchange.roster import Roster
 from signalexchange.roster_client import RosterClient
 from signalexchange.signals import SALT_SIZE, SIGNAL_ID_SIZE, SignalDraft, Subject, build, check, record
+from signalexchange.token_source import TokenSource
 from signalexchange.tokens import Token
 from signalexchange.v1.signal_pb2 import Signal, WithdrawalReason
 from signalexchange.v1.signal_service_pb2 import PublishSignalsRequest, WithdrawSignalsRequest
@@ -67,16 +67,6 @@ class Identity:
     sign: Sign
 
 
-class Tokeniser(Protocol):
-    """What the publisher needs of a `TokenSource`."""
-
-    async def epoch(self, types: Iterable[int]) -> int:
-        """The newest epoch valid for all of the types."""
-
-    async def tokens(self, type: int, values: Sequence[str], *, epoch: int | None = None) -> list[Token]:  # noqa: A002
-        """Tokens of raw identifiers, in order."""
-
-
 class Publisher:
     """Signs and sends a member's batches and orders."""
 
@@ -92,7 +82,7 @@ class Publisher:
     async def publish(
         self,
         drafts: Sequence[SignalDraft],
-        tokens: Tokeniser,
+        tokens: TokenSource,
         now: int,
         timeout: float = TIMEOUT,  # noqa: ASYNC109
     ) -> Acknowledged:
@@ -101,12 +91,12 @@ class Publisher:
         Raises InvalidSignalError, EpochError, CustodianError, ConfigError for a key that is not the roster's,
         and RefusedError.
         """
-        for draft in drafts:
-            check(draft, now)
         records = [record(draft) for draft in drafts]
         batch_id = self._journal.batch_id(records)
         sent = await asyncio.to_thread(self._journal.sent, Kind.BATCH, batch_id)
         if sent is None or sent.state == "refused":
+            for draft in drafts:
+                check(draft, now)
             subjects = await tokenise(drafts, tokens)
             signals, notes = [], []
             for draft, row in zip(drafts, records, strict=True):
@@ -231,7 +221,7 @@ class Publisher:
         return Acknowledged(sent.kind, sent.id, ids, receipt.index, receipt.checkpoint, repeated)
 
 
-async def tokenise(drafts: Sequence[SignalDraft], tokens: Tokeniser) -> dict[Subject, Token]:
+async def tokenise(drafts: Sequence[SignalDraft], tokens: TokenSource) -> dict[Subject, Token]:
     """A token, all of one epoch, for every identifier that the drafts name."""
     by_type: dict[int, dict[str, Subject]] = {}
     for draft in drafts:

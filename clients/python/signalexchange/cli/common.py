@@ -32,6 +32,7 @@ from signalexchange.errors import (
     VerificationError,
 )
 from signalexchange.identifiers import TYPE_NAMES
+from signalexchange.log_client import ForkError
 from signalexchange.signals import InvalidSignalError
 from signalexchange.sources import SourceError
 
@@ -96,6 +97,8 @@ def _exit_code(error: ExchangeError) -> int:
 
 
 def _advice(error: ExchangeError) -> str:
+    if isinstance(error, ForkError):
+        return "; signalexchange log fork prints them"
     if not isinstance(error, RefusedError):
         return ""
     details = "".join(f"; {field} {why}" for field, why in error.violations)

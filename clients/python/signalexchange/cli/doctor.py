@@ -79,10 +79,12 @@ async def _examine(given: Settings) -> list[Finding]:
         return findings
     async with loaded[1] as client:
         if await check("hub", lambda: _roster(client)):
+            versions: dict[str, int] = {}
             await check("log", lambda: _log(client))
             await check("signing key", lambda: _signing_key(client, config))
             for name in config.custodians:
-                await check(f"custodian {name}", partial(_custodian, client, config, name))
+                await check(f"custodian {name}", partial(_custodian, client, config, name, versions))
+            await check("custodians", lambda: _agreement(versions, config))
         if config.journal is not None:
             await check("journal", lambda: _journal(client))
     return findings
@@ -125,7 +127,9 @@ async def _signing_key(client: ExchangeClient, config: MemberConfig) -> str:
     return f"{config.signing.key_id} is on the roster"
 
 
-async def _custodian(client: ExchangeClient, config: MemberConfig, name: str) -> str:
+async def _custodian(
+    client: ExchangeClient, config: MemberConfig, name: str, versions: dict[str, int]
+) -> str:
     roster = await client.roster.roster()
     if name not in {custodian.id for custodian in roster.custodians}:
         raise ConfigError("not a custodian of the roster")
@@ -137,7 +141,17 @@ async def _custodian(client: ExchangeClient, config: MemberConfig, name: str) ->
     valid = sum(key.valid_at(int(time.time())) for key in manifest.keys)
     if valid == 0:
         raise ConfigError(f"key manifest version {manifest.version} has no key that is valid now")
+    versions[name] = manifest.version
     return f"key manifest version {manifest.version} verified; {valid} keys valid now"
+
+
+async def _agreement(versions: dict[str, int], config: MemberConfig) -> str:
+    if not config.custodians:
+        return "none configured; computing tokens is not possible"
+    if len(set(versions.values())) > 1:
+        held = ", ".join(f"{name}: {version}" for name, version in versions.items())
+        raise ConfigError(f"the custodians hand out different versions of the key manifest ({held})")
+    return f"{len(versions)} of {len(config.custodians)} answer, with the same key manifest"
 
 
 async def _journal(client: ExchangeClient) -> str:

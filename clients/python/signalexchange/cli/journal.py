@@ -18,6 +18,7 @@ from signalexchange.cli.common import (
 from signalexchange.client import ExchangeClient
 from signalexchange.errors import ConfigError, RefusedError
 from signalexchange.journal import Journal, Kind, Sent, SignalNote
+from signalexchange.sealed_store import create_key
 from signalexchange.signals import SIGNAL_ID_SIZE
 from signalexchange.tokens import TOKEN_SIZE
 
@@ -34,6 +35,19 @@ def _open() -> Iterator[Journal]:
         raise ConfigError(f"{settings().config_path}: [journal] is missing")
     with Journal(config.journal.path, config.journal.key) as opened:
         yield opened
+
+
+@journal.command()
+def init() -> None:
+    """Write a new random key to the configured file, mode 0600; the journal itself is made when first used.
+
+    Keep a copy of it elsewhere: without the key nothing leads from a signal back to its customer.
+    """
+    config = settings().config()
+    if config.journal is None:
+        raise ConfigError(f"{settings().config_path}: [journal] is missing")
+    create_key(config.journal.key)
+    click.echo(f"wrote {config.journal.key}")
 
 
 @journal.command("list")

@@ -28,9 +28,11 @@ from signalexchange.entry_payloads import parse_header, parse_payload
 from signalexchange.envelope import parse_statement, signal_disclosure
 from signalexchange.errors import ConfigError
 from signalexchange.evidence import EvidenceFolder
-from signalexchange.journal import Kind
+from signalexchange.journal import Journal, Kind
+from signalexchange.log_client import fork_evidence
 from signalexchange.note import split_note
 from signalexchange.publisher import signals_of
+from signalexchange.roster import RosterChain
 from signalexchange.signals import SIGNAL_ID_SIZE
 from signalexchange.tlog_proof import TlogProof
 from signalexchange.v1.log_entry_pb2 import BatchEntry, EntryType, RosterEntry
@@ -55,6 +57,29 @@ async def checkpoint(client: ExchangeClient, as_json: bool) -> None:
         print_json(_checkpoint(text))
     else:
         click.echo(text.decode(), nl=False)
+
+
+@log.command()
+@json_option
+def fork(as_json: bool) -> None:
+    """Print the two signed checkpoints of a fork that this party has seen, for whoever is to judge it.
+
+    Ends with 3 where there is one: the log's operator has to explain it.
+    """
+    config = settings().config()
+    if config.journal is None:
+        raise ConfigError(f"{settings().config_path}: [journal] is missing")
+    origin = RosterChain.start(read_file(config.trust.genesis, "trust anchor")).current.origin
+    with Journal(config.journal.path, config.journal.key) as journal:
+        evidence = fork_evidence(journal, origin)
+    if as_json:
+        print_json(None if evidence is None else [_checkpoint(text) for text in evidence])
+    elif evidence is None:
+        click.echo(f"no fork of {origin} was seen")
+    else:
+        click.echo("\n".join(text.decode() for text in evidence), nl=False)
+    if evidence is not None:
+        raise click.exceptions.Exit(UNVERIFIED)
 
 
 @log.command()
