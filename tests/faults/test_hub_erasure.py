@@ -1,4 +1,4 @@
-"""An erasure cut off by a kill: once the order is acknowledged, at first or on repetition, the content is gone."""
+"""An erasure cut off by a kill: once the order is acknowledged, even on repetition, the content is gone."""
 
 import os
 import random
@@ -21,12 +21,12 @@ MEMBER = "bank-north"
 ERASURE = WithdrawalReason.WITHDRAWAL_REASON_ERASURE
 
 
-@pytest.fixture()
+@pytest.fixture
 def deployment(tmp_path: Path) -> Deployment:
     return provision(tmp_path / "deployment", Plan(types=("card",)))
 
 
-@pytest.fixture()
+@pytest.fixture
 def hub(deployment: Deployment, tmp_path: Path) -> Iterator[Server]:
     server = hub_server(deployment, tmp_path / "hub.log")
     yield server
