@@ -24,7 +24,7 @@ from signalexchange.errors import (
     RefusedError,
     VerificationError,
 )
-from signalexchange.journal import Journal, Kind
+from signalexchange.journal import Journal, Kind, SignalNote
 from signalexchange.log_client import ForkError, confirm, fork_evidence
 from signalexchange.note import Signer, split_note
 from signalexchange.sealed_store import create_key
@@ -42,6 +42,7 @@ from signalexchange.v1.signal_service_pb2 import PublishSignalsRequest, SignalCh
 from signalexchange.watch import state_name
 
 from tests.support.exchange import deploy
+from tests.support.members import signal
 from tests.support.sdk import CARD, PURPOSE, World, draft, luhn, world
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -144,6 +145,20 @@ async def test_a_batch_that_could_not_be_sent_is_sent_as_it_was(
     sent = PublishSignalsRequest.FromString(waiting.request)
     assert BatchEntry.FromString(entry.payload).statement == sent.statement
     assert (await north.publish(drafts)).repeated
+
+
+async def test_signals_built_elsewhere_are_published_under_their_own_id(north: ExchangeClient) -> None:
+    batch_id = os.urandom(16)
+    own = signal()
+    note = SignalNote(
+        own.signal_id, batch_id, own.code, "case-elsewhere", (own.subject.value,), b"{}", b"s" * 32
+    )
+    now = own.last_seen + 3600
+    first = await north.publisher.publish_signals([own], batch_id, [note], now)
+    again = await north.publisher.publish_signals([signal()], batch_id, [], now)
+    assert (first.repeated, again.repeated) == (False, True)
+    assert again.signal_ids == (own.signal_id,)
+    assert north.journal.signals_of("case-elsewhere") == [note]
 
 
 async def test_a_refused_batch_leaves_nothing_undecided(north: ExchangeClient) -> None:
