@@ -33,7 +33,7 @@ from exchange.storage.reader import SIGNAL_STATE, Reader, chunks, padded, positi
 from exchange.storage.transaction import Statement, TransactionConnection, connect
 
 FILE: Final = "exchange.db"
-_PRAGMAS: Final = (
+PRAGMAS: Final = (
     "PRAGMA busy_timeout = 5000",
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
@@ -87,7 +87,7 @@ class SqliteStore(Reader):
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
             write = await connect(path)
             connections.append(write)
-            for pragma in _PRAGMAS:
+            for pragma in PRAGMAS:
                 await write.execute_fetchall(pragma)
             await migrate(write, path)
             read = await aiosqlite.connect(

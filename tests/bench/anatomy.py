@@ -4,7 +4,6 @@ Value and baseline are the processor time of the hub and of the echo as they are
 with a stopwatch in each room (`tests.bench.timed_hub`), which costs something; how much stands beside them.
 """
 
-import asyncio
 import json
 import os
 import signal
@@ -19,7 +18,7 @@ from tests.bench.echo import METHOD as ECHO
 from tests.bench.load import Load
 from tests.bench.look_up import IN_FLIGHT, METHOD, STORED, answer_size, requests
 from tests.bench.measure import Effort, in_turns
-from tests.bench.processes import Measured, Processor, echo_server, processor
+from tests.bench.processes import Process, Processor, echo_server, processor
 from tests.bench.report import Comparison, Result
 from tests.bench.world import ASKER, Exchange, World
 
@@ -90,18 +89,18 @@ async def _processor_time(
 async def _watched(exchange: Exchange, asked: Iterator[bytes], in_flight: int, effort: Effort) -> Watches:
     out = exchange.data.parent / "watches.json"
     arguments = ["tests.bench.timed_hub", str(exchange.deployment.hub_config), str(out)]
-    hub = Measured(arguments, exchange.deployment.hub_port, out.with_suffix(".log"))
+    hub = Process(arguments, exchange.deployment.hub_port, out.with_suffix(".log"))
     try:
-        await asyncio.to_thread(hub.start)
+        await hub.start()
         async with exchange.channel(ASKER) as channel:
             await load.run(channel, METHOD, asked, in_flight=in_flight, seconds=effort.seconds / 4)
             os.kill(hub.pid, signal.SIGUSR1)
             before = processor(hub.pid)
             done = await load.run(channel, METHOD, asked, in_flight=in_flight, seconds=effort.seconds)
             used = processor(hub.pid).since(before, done.calls)
-        await asyncio.to_thread(hub.stop)
+        await hub.stop()
     finally:
-        hub.close()
+        await hub.close()
     return _read(out, used, done)
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pysodium
 
+from exchange.storage.sqlite import PRAGMAS
+
 THREADS = 2
 COMMIT = 500
 """Rows a commit of the SQLite loop."""
@@ -40,8 +42,8 @@ class TwoTables:
         self._row = row
         self._size = 0
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):
-            self._db.execute(f"PRAGMA {pragma}").fetchall()
+        for pragma in PRAGMAS:
+            self._db.execute(pragma).fetchall()
         self._db.execute("CREATE TABLE body (token BLOB PRIMARY KEY, content BLOB NOT NULL) WITHOUT ROWID")
         self._db.execute("CREATE TABLE row (number INTEGER PRIMARY KEY, content BLOB NOT NULL)")
 

@@ -2,16 +2,17 @@
 
 import asyncio
 import os
+import socket
 import sys
-from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator, Sequence
+import time
+from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.faults import Server
-
 _TICKS = os.sysconf("SC_CLK_TCK")
+_PATIENCE = 60.0
 
 
 @dataclass(frozen=True)
@@ -43,16 +44,53 @@ def processor(pid: int) -> Processor:
     return Processor(loop, others)
 
 
-class Measured(Server):
-    """A server whose process can be looked at."""
+class Process:
+    """A Python module as a process of its own that listens on a port, started as often as one likes."""
 
     def __init__(self, arguments: Sequence[str], port: int, log: Path) -> None:
-        super().__init__(["-m", *arguments], port, log)
+        self._arguments = arguments
+        self._port = port
+        self._log = log
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self, environment: Mapping[str, str] | None = None) -> None:
+        """Start it and return once it listens."""
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                *self._arguments,
+                stdin=DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **(environment or {})},
+            )
+        deadline = time.monotonic() + _PATIENCE
+        while not self._listens():
+            if self._process.returncode is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"did not come up:\n{self._log.read_text('utf-8')[-3000:]}")
+            await asyncio.sleep(0.02)
+
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self._port)) == 0
 
     @property
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
+
+    async def stop(self) -> None:
+        """SIGTERM, and wait for its end."""
+        assert self._process is not None
+        self._process.terminate()
+        await asyncio.wait_for(self._process.wait(), _PATIENCE)
+
+    async def close(self) -> None:
+        """End it however it is."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
 
 
 @dataclass(frozen=True)

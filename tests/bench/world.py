@@ -4,7 +4,6 @@ The hub is the real one, a process of its own with the configuration that `excha
 database is filled while it is stopped.
 """
 
-import asyncio
 import sqlite3
 import time
 from collections.abc import AsyncIterator
@@ -19,9 +18,8 @@ from signalexchange.roster import Budget
 from exchange.provision import TYPES, Deployment, Plan, provision
 from exchange.storage.sqlite import FILE
 from tests.bench import fill, load
-from tests.bench.processes import Measured
-from tests.support.faults import Server
-from tests.support.hub import custodian_server, hub_data
+from tests.bench.processes import Process
+from tests.support.hub import hub_data
 from tests.support.members import Pen, pen
 
 if TYPE_CHECKING:
@@ -57,7 +55,7 @@ class World:
         folder = self.folder / f"exchange-{self._made}"
         budgets = {name: Budget(per_day=BUDGET, declared_customers=BUDGET) for name in TYPES}
         made = Exchange(provision(folder, Plan(budgets=budgets)), self.folder / f"exchange-{self._made}.log")
-        self._stack.callback(made.close)
+        self._stack.push_async_callback(made.close)
         return made
 
 
@@ -71,10 +69,14 @@ class Exchange:
         """Some of the tokens that signals are stored about."""
         self.stored = 0
         self.entries = 0
-        self._hub = Measured(["exchange.cli", "serve", str(deployment.hub_config)], deployment.hub_port, log)
-        self._custodians: list[Server] = [
-            custodian_server(deployment, name, log.with_name(f"{name}.log"))
-            for name in deployment.plan.custodians
+        self._hub = Process(["exchange.cli", "serve", str(deployment.hub_config)], deployment.hub_port, log)
+        self._custodians = [
+            Process(
+                ["exchange.cli", "custodian", "serve", str(deployment.custodian_config(name))],
+                port,
+                log.with_suffix(f".{name}.log"),
+            )
+            for name, port in deployment.custodian_ports.items()
         ]
 
     @property
@@ -124,33 +126,33 @@ class Exchange:
                 pass
 
     @asynccontextmanager
-    async def hub(self) -> AsyncIterator[Measured]:
+    async def hub(self) -> AsyncIterator[Process]:
         """The hub while it serves."""
-        await asyncio.to_thread(self._hub.start)
+        await self._hub.start()
         try:
             yield self._hub
         finally:
-            await asyncio.to_thread(self._hub.stop)
+            await self._hub.stop()
 
     @asynccontextmanager
     async def custodians(self) -> AsyncIterator[None]:
         """All custodians while they serve."""
         try:
             for server in self._custodians:
-                await asyncio.to_thread(server.start)
+                await server.start()
             yield
         finally:
-            self.close_custodians()
+            await self.close_custodians()
 
-    def close_custodians(self) -> None:
+    async def close_custodians(self) -> None:
         for server in self._custodians:
-            server.close()
+            await server.close()
 
     def channel(self, party: str) -> grpc.aio.Channel:
         """A raw channel of `party` to the hub."""
         return load.open_channel(f"127.0.0.1:{self.deployment.hub_port}", self.tls(party))
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End what still runs."""
-        self._hub.close()
-        self.close_custodians()
+        await self._hub.close()
+        await self.close_custodians()
