@@ -201,6 +201,7 @@ def hub(deployment: Deployment, tmp_path: Path) -> Iterator[Server]:
     server.close()
 
 
+@pytest.mark.timeout(600)
 async def test_killed_at_random_moments_the_hub_keeps_every_acknowledged_batch_exactly_once(
     deployment: Deployment, hub: Server
 ) -> None:
