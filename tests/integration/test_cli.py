@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import pytest
 import pytest_asyncio
 from click.testing import CliRunner
 from signalexchange.cli import main
+from signalexchange.entry_payloads import parse_header
+from signalexchange.v1.log_entry_pb2 import EntryType
 
 from tests.support.exchange import deploy
 from tests.support.sdk import PURPOSE, World, luhn, world
@@ -166,9 +169,16 @@ async def test_an_auditor_opens_everything_and_finds_what_was_altered(
     assert "verified: exchange.test/signals" in verified.stdout
     openings = evidence / "openings.jsonl"
     lines = openings.read_text().splitlines()
-    batch = next(at for at, line in enumerate(lines) if len(line) > 400 and '"payload"' in line and at > 3)
-    opening = json.loads(lines[batch])
-    opening["payload"] = opening["payload"][:-8] + "AAAAAAA="
+    found = [json.loads(line) for line in lines]
+    (batch,) = (
+        at
+        for at, each in enumerate(found)
+        if "payload" in each
+        and parse_header(b64decode(each["header"])).type == EntryType.ENTRY_TYPE_BATCH
+        and parse_header(b64decode(each["header"])).member == "shop-river"
+    )
+    opening = found[batch]
+    opening["payload"] = b64encode(b64decode(opening["payload"])[:-1] + b"\0").decode()
     lines[batch] = json.dumps(opening)
     openings.write_text("\n".join(lines) + "\n")
     altered = CliRunner().invoke(main, ["log", "verify", str(evidence), *anchor])
