@@ -12,6 +12,7 @@ from typing import cast
 import grpc
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from signalexchange.credentials import read_file, read_private
 from signalexchange.errors import ConfigError
 
 
@@ -38,13 +39,9 @@ class TlsFiles:
 
     def _load(self) -> grpc.ServerCertificateConfiguration:
         """Configuration of the present files; raises ConfigError unless they parse and belong together."""
-        contents = []
-        for path in self._paths:
-            try:
-                contents.append(path.read_bytes())
-            except OSError as error:
-                raise ConfigError(f"{path}: {error.strerror}") from None
-        certificate, key, authority = contents
+        certificate = read_file(self._paths[0], "certificate")
+        key = read_private(self._paths[1], "private key")
+        authority = read_file(self._paths[2], "authority's certificate")
         try:
             public = x509.load_pem_x509_certificate(certificate).public_key()
             private = load_pem_private_key(key, None)

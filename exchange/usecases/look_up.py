@@ -85,14 +85,18 @@ class LookUp(Change[LookUpSubjectsResponse]):
                     risk = assess(token, evidence, membership.rulebook, purpose, proposal.now)
                     if risk is not None:
                         subjects.append(risk)
+        salt = os.urandom(SALT_SIZE)
         index = proposal.log(
             ENTRY_TYPE_LOOK_UP,
             party.id,
-            access_record(self._request, self._tokens, subjects),
+            access_record(self._request, self._tokens, subjects, salt),
             shown=len(subjects),
         )
         response = LookUpSubjectsResponse(
-            subjects=subjects, model_version=membership.rulebook.model.version, receipt=Receipt(index=index)
+            subjects=subjects,
+            model_version=membership.rulebook.model.version,
+            receipt=Receipt(index=index),
+            access_salt=salt,
         )
         return response, response.receipt
 
@@ -114,15 +118,17 @@ def access_record(
     request: LookUpSubjectsRequest | SubscribeRequest,
     tokens: Sequence[bytes],
     subjects: Sequence[SubjectRisk] | None,
+    salt: bytes,
 ) -> bytes:
-    """The AccessEntry of a look-up, or of a subscription where `subjects` is None."""
-    salt = os.urandom(SALT_SIZE)
+    """The AccessEntry of a look-up, or of a subscription where `subjects` is None.
+
+    `salt` goes to the caller alone: stored, it would let whoever reads the record try tokens on its digests.
+    """
     entry = AccessEntry(
         purpose=request.purpose,
         type=request.type,
         epoch=request.epoch,
         asked=len(tokens),
-        salt=salt,
         request_digest=sha256(salt + b"".join(tokens)).digest(),
     )
     if subjects is not None:

@@ -4,6 +4,7 @@ Invariants: a subscription leaves an access record like a look-up; a member hold
 rulebook allows; subscribing again only extends the term, and the newest purpose counts.
 """
 
+import os
 from collections.abc import Sequence
 from typing import Final, Self
 
@@ -23,7 +24,7 @@ from exchange.domain.refusal import Refusal
 from exchange.domain.store import Store
 from exchange.domain.validation import allowed_purpose, check_tokens, check_type_and_epoch
 from exchange.usecases.exchange import Exchange
-from exchange.usecases.look_up import access_record, check_asking
+from exchange.usecases.look_up import SALT_SIZE, access_record, check_asking
 from exchange.usecases.writer import Change, Proposal
 
 DAY: Final = 86_400
@@ -78,10 +79,11 @@ class Subscribe(Change[SubscribeResponse]):
             Subscription(token, party.id, request.type, request.epoch, request.purpose, expires_at)
             for token in self._tokens
         )
+        salt = os.urandom(SALT_SIZE)
         index = proposal.log(
-            EntryType.ENTRY_TYPE_SUBSCRIPTION, party.id, access_record(request, self._tokens, None)
+            EntryType.ENTRY_TYPE_SUBSCRIPTION, party.id, access_record(request, self._tokens, None, salt)
         )
-        response = SubscribeResponse(receipt=Receipt(index=index), expires_at=expires_at)
+        response = SubscribeResponse(receipt=Receipt(index=index), expires_at=expires_at, access_salt=salt)
         return response, response.receipt
 
 

@@ -4,6 +4,7 @@ import base64
 import os
 import sqlite3
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -87,20 +88,22 @@ def test_misses_leave_no_trace(running: tuple[Deployment, Server]) -> None:
         assert not _holders(deployment, server, miss)
 
 
-def test_the_request_digest_does_not_confirm_a_guess_without_its_salt(
+def test_the_database_does_not_confirm_a_guess_of_a_token_that_missed(
     running: tuple[Deployment, Server],
 ) -> None:
-    """Two look-ups of the same token have unlike digests, so an opened one proves nothing about another."""
-    deployment, _ = running
+    """The salts leave with the answers: with the database and the very token, no digest can be recomputed."""
+    deployment, server = running
     token = os.urandom(32)
     with caller(deployment, "bank-south") as south, caller(deployment, "audit-one") as auditor:
-        receipts = [south.signals.LookUpSubjects(look_up([token]), timeout=10).receipt for _ in range(2)]
+        answers = [south.signals.LookUpSubjects(look_up([token]), timeout=10) for _ in range(2)]
         mirror = new_mirror(deployment)
         mirror.extend(auditor.log)
-        opened = mirror.opened(auditor.log, [each.index for each in receipts])
+        opened = mirror.opened(auditor.log, [each.receipt.index for each in answers])
         first, second = (AccessEntry.FromString(entry.payload) for entry in opened)
-    assert len(first.salt) == 16
-    assert first.salt != second.salt
+    salts = [answer.access_salt for answer in answers]
+    assert [len(salt) for salt in salts] == [16, 16]
+    assert sha256(salts[0] + token).digest() == first.request_digest
+    assert not any(_holders(deployment, server, salt) for salt in salts)
     assert first.request_digest != second.request_digest
 
 

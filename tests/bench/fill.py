@@ -74,7 +74,6 @@ def access_record() -> bytes:
         type=CARD,
         epoch=1,
         asked=1,
-        salt=os.urandom(16),
         request_digest=os.urandom(32),
         answer_digest=os.urandom(32),
     ).SerializeToString()

@@ -101,13 +101,14 @@ async def test_the_access_record_holds_hits_and_digests_and_no_miss(hub: Running
     assert (access.purpose, access.type, access.epoch, access.asked) == ("transaction-screening", CARD, 1, 2)
     assert access.hits == token
     asked = b"".join(sorted([token, miss]))
-    assert access.request_digest == hashlib.sha256(access.salt + asked).digest()
+    assert access.request_digest == hashlib.sha256(answer.access_salt + asked).digest()
     risks = b"".join(risk.SerializeToString(deterministic=True) for risk in answer.subjects)
-    assert access.answer_digest == hashlib.sha256(access.salt + risks).digest()
+    assert access.answer_digest == hashlib.sha256(answer.access_salt + risks).digest()
     folder = hub.deployment.hub_config.parent / "data"
     stored = b"".join(path.read_bytes() for path in folder.iterdir())
     assert token in stored
     assert miss not in stored
+    assert answer.access_salt not in stored
     assert miss not in hub.output.getvalue()
     assert miss.hex().encode() not in hub.output.getvalue()
 

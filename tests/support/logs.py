@@ -112,7 +112,6 @@ class Log:
             epoch=1,
             asked=3,
             hits=bytes(32),
-            salt=bytes(16),
             request_digest=bytes(32),
             answer_digest=bytes(32),
         )

@@ -27,7 +27,6 @@ T32, T64 = bytes(32), bytes(64)
 ACCESS: dict[str, Any] = {
     "purpose": "authorise-payment",
     "asked": 2,
-    "salt": bytes(16),
     "request_digest": T32,
 }
 GOOD: list[tuple[EntryType.ValueType, Message]] = [
@@ -59,7 +58,7 @@ BAD: list[tuple[EntryType.ValueType, Message]] = [
     (EntryType.ENTRY_TYPE_LOOK_UP, AccessEntry(**ACCESS, answer_digest=T32, hits=bytes(31))),
     (EntryType.ENTRY_TYPE_LOOK_UP, AccessEntry(**ACCESS, answer_digest=T32, hits=T64)),
     (EntryType.ENTRY_TYPE_LOOK_UP, AccessEntry(**ACCESS | {"asked": 0}, answer_digest=T32, hits=T32)),
-    (EntryType.ENTRY_TYPE_LOOK_UP, AccessEntry(**ACCESS | {"salt": b""}, answer_digest=T32)),
+    (EntryType.ENTRY_TYPE_LOOK_UP, AccessEntry(**ACCESS | {"request_digest": b""}, answer_digest=T32)),
     (EntryType.ENTRY_TYPE_SUBSCRIPTION, AccessEntry(**ACCESS, answer_digest=T32)),
     (EntryType.ENTRY_TYPE_SUBSCRIPTION, AccessEntry(**ACCESS, hits=T32)),
     (EntryType.ENTRY_TYPE_DELIVERY, DeliveryEntry(token=T32)),

@@ -42,12 +42,14 @@ MAX_BATCH = 1000
 class Answer:
     """What others know about one subject: `risk` is None if nothing.
 
-    `index` is where the look-up's access record stands in the log; `model_version` names the scoring model.
+    `index` is where the look-up's access record stands in the log, `access_salt` what its digests were salted
+    with, which the hub doesn't keep; `model_version` names the scoring model.
     """
 
     token: SubjectToken
     risk: SubjectRisk | None
     index: int
+    access_salt: bytes
     model_version: str
 
 
@@ -213,7 +215,11 @@ class ExchangeClient:
             for value in values:
                 token = SubjectToken(type=type_, epoch=epoch, value=value)
                 answers[type_, epoch, value] = Answer(
-                    token, risks.get(value), response.receipt.index, response.model_version
+                    token,
+                    risks.get(value),
+                    response.receipt.index,
+                    response.access_salt,
+                    response.model_version,
                 )
             done += len(values)
             if on_progress is not None:

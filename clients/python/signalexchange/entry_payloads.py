@@ -26,7 +26,6 @@ from signalexchange.v1.log_entry_pb2 import (
 )
 
 TOKEN_SIZE = 32
-SALT_SIZE = 16
 DIGEST_SIZE = 32
 
 PAYLOADS: dict[int, type[Message]] = {
@@ -82,7 +81,6 @@ def parse_payload(entry_type: int, data: bytes) -> Message:
 
 
 def _check_access(payload: AccessEntry, subscription: bool) -> None:
-    _check_size("salt", payload.salt, SALT_SIZE)
     _check_size("request_digest", payload.request_digest, DIGEST_SIZE)
     _check_size("answer_digest", payload.answer_digest, 0 if subscription else DIGEST_SIZE)
     if len(payload.hits) % TOKEN_SIZE or (subscription and payload.hits):

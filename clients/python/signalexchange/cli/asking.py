@@ -240,6 +240,7 @@ def _answer(answer: Answer) -> dict[str, Any]:
         "epoch": answer.token.epoch,
         "risk": None if answer.risk is None else _risk(answer.risk),
         "access_record": answer.index,
+        "access_salt": answer.access_salt.hex(),
         "model_version": answer.model_version,
     }
 

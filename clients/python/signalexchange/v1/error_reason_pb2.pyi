@@ -57,7 +57,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 16
     """RESOURCE_EXHAUSTED: the member's rate limit is used up; RetryInfo says when to come again."""
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 17
-    """RESOURCE_EXHAUSTED: the hub's queue is full; RetryInfo says when to come again."""
+    """RESOURCE_EXHAUSTED: the server's queue is full; RetryInfo says when to come again."""
     ERROR_REASON_BUDGET_EXHAUSTED: _ErrorReason.ValueType  # 18
     """RESOURCE_EXHAUSTED: the group's token budget of the day or the epoch is used up."""
     ERROR_REASON_GENERATION_UNKNOWN: _ErrorReason.ValueType  # 19
@@ -125,7 +125,7 @@ ERROR_REASON_EPOCH_NOT_VALID: ErrorReason.ValueType  # 15
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 16
 """RESOURCE_EXHAUSTED: the member's rate limit is used up; RetryInfo says when to come again."""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 17
-"""RESOURCE_EXHAUSTED: the hub's queue is full; RetryInfo says when to come again."""
+"""RESOURCE_EXHAUSTED: the server's queue is full; RetryInfo says when to come again."""
 ERROR_REASON_BUDGET_EXHAUSTED: ErrorReason.ValueType  # 18
 """RESOURCE_EXHAUSTED: the group's token budget of the day or the epoch is used up."""
 ERROR_REASON_GENERATION_UNKNOWN: ErrorReason.ValueType  # 19

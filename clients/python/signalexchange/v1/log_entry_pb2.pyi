@@ -251,7 +251,6 @@ class AccessEntry(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     ASKED_FIELD_NUMBER: _builtins.int
     HITS_FIELD_NUMBER: _builtins.int
-    SALT_FIELD_NUMBER: _builtins.int
     REQUEST_DIGEST_FIELD_NUMBER: _builtins.int
     ANSWER_DIGEST_FIELD_NUMBER: _builtins.int
     purpose: _builtins.str
@@ -264,12 +263,12 @@ class AccessEntry(_message.Message):
     """How many tokens were asked about."""
     hits: _builtins.bytes
     """The tokens that hit, concatenated, 32 bytes each; ascending. Empty for a subscription."""
-    salt: _builtins.bytes
-    """Random, 16 bytes."""
     request_digest: _builtins.bytes
-    """SHA-256 of salt ‖ the tokens asked about, concatenated."""
+    """SHA-256 of the access salt ‖ the tokens asked about, concatenated. The hub gives the salt to the caller with
+    the answer and keeps none, so that nobody else can try tokens against the digest.
+    """
     answer_digest: _builtins.bytes
-    """SHA-256 of salt ‖ the serialised SubjectRisk messages, concatenated. Empty for a subscription."""
+    """SHA-256 of the access salt ‖ the serialised SubjectRisk messages, concatenated. Empty for a subscription."""
     def __init__(
         self,
         *,
@@ -278,13 +277,12 @@ class AccessEntry(_message.Message):
         epoch: _builtins.int = ...,
         asked: _builtins.int = ...,
         hits: _builtins.bytes = ...,
-        salt: _builtins.bytes = ...,
         request_digest: _builtins.bytes = ...,
         answer_digest: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_digest", b"answer_digest", "asked", b"asked", "epoch", b"epoch", "hits", b"hits", "purpose", b"purpose", "request_digest", b"request_digest", "salt", b"salt", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_digest", b"answer_digest", "asked", b"asked", "epoch", b"epoch", "hits", b"hits", "purpose", b"purpose", "request_digest", b"request_digest", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -175,7 +175,7 @@ class Signal(_message.Message):
     code: _builtins.str
     """Indicator code of the rulebook, such as "cash-out-suspected"."""
     amount_band: _builtins.int
-    """Amount band: 0 for none, else 1 + ⌊log(amount in CNY) ÷ log 1.1⌋, at most 255. Never an amount."""
+    """Amount band: 0 for none, else 1 + ⌊log(amount in CNY) ÷ log 1.1⌋, at least 1 and at most 255. Never an amount."""
     first_seen: _builtins.int
     """When the fact was first seen: Unix seconds, a multiple of 300."""
     last_seen: _builtins.int

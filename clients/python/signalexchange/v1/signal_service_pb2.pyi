@@ -394,8 +394,11 @@ class LookUpSubjectsResponse(_message.Message):
     SUBJECTS_FIELD_NUMBER: _builtins.int
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
     RECEIPT_FIELD_NUMBER: _builtins.int
+    ACCESS_SALT_FIELD_NUMBER: _builtins.int
     model_version: _builtins.str
     """Version of the scoring model."""
+    access_salt: _builtins.bytes
+    """Salt of the access record's digests, 16 random bytes that the hub does not keep."""
     @_builtins.property
     def subjects(self) -> _containers.RepeatedCompositeFieldContainer[Global___SubjectRisk]:
         """In the order of the request's tokens."""
@@ -410,10 +413,11 @@ class LookUpSubjectsResponse(_message.Message):
         subjects: _abc.Iterable[Global___SubjectRisk] | None = ...,
         model_version: _builtins.str = ...,
         receipt: _identifier_pb2.Receipt | None = ...,
+        access_salt: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_version", b"model_version", "receipt", b"receipt", "subjects", b"subjects"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_salt", b"access_salt", "model_version", b"model_version", "receipt", b"receipt", "subjects", b"subjects"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -463,8 +467,11 @@ class SubscribeResponse(_message.Message):
 
     RECEIPT_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    ACCESS_SALT_FIELD_NUMBER: _builtins.int
     expires_at: _builtins.int
     """When the subscriptions end: Unix seconds."""
+    access_salt: _builtins.bytes
+    """Salt of the access record's digest, 16 random bytes that the hub does not keep."""
     @_builtins.property
     def receipt(self) -> _identifier_pb2.Receipt:
         """Where the access record stands in the log."""
@@ -474,10 +481,11 @@ class SubscribeResponse(_message.Message):
         *,
         receipt: _identifier_pb2.Receipt | None = ...,
         expires_at: _builtins.int = ...,
+        access_salt: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "receipt", b"receipt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_salt", b"access_salt", "expires_at", b"expires_at", "receipt", b"receipt"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
