@@ -72,6 +72,9 @@ def _withdraw(deployment: Deployment, member: str, signal_id: bytes) -> None:
         one.signals.WithdrawSignals(order, timeout=10)
 
 
+RANDOM = ("signal_id", "resume_token", "token", "value", "access_salt")
+
+
 def _without_random_parts(message: LookUpSubjectsResponse | WatchSignalsResponse) -> dict[str, Any]:
     """The message with ids, commitments and resume tokens, which are random, replaced by their lengths."""
     plain = type(message).FromString(message.SerializeToString())
@@ -82,7 +85,7 @@ def _without_random_parts(message: LookUpSubjectsResponse | WatchSignalsResponse
             return {key: blank(each, key) for key, each in value.items()}
         if isinstance(value, list):
             return [blank(each, name) for each in value]
-        return len(value) if name in ("signal_id", "resume_token", "token", "value") else value
+        return len(value) if name in RANDOM else value
 
     cleaned: dict[str, Any] = blank(data)
     cleaned.pop("receipt", None)  # where the caller's own access record stands
