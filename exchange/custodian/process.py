@@ -13,7 +13,6 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1.health import aio as health
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 from signalexchange.errors import ConfigError
-from signalexchange.settings import split_address
 from signalexchange.v1.error_reason_pb2 import ErrorReason
 from signalexchange.v1.token_service_pb2_grpc import add_TokenServiceServicer_to_server
 
@@ -26,6 +25,7 @@ from exchange.domain.refusal import Refusal
 from exchange.server.by_name import ByName
 from exchange.server.clock import ReplayClock, SystemClock
 from exchange.server.interceptor import Gate
+from exchange.server.ports import open_ports
 from exchange.server.streams import OpenStreams
 from exchange.server.telemetry import Log, Metrics
 from exchange.server.tls import TlsFiles
@@ -97,15 +97,9 @@ class Custodian:
         return custodian
 
     async def _listen(self, credentials: grpc.ServerCredentials) -> None:
-        try:
-            self.port = self._server.add_secure_port(self._config.listen, credentials)
-        except RuntimeError:
-            raise ConfigError(f"listen: can't listen at {self._config.listen}") from None
-        if self._config.metrics:
-            try:
-                self.metrics_port = self._metrics.serve(*split_address(self._config.metrics.listen))
-            except OSError as error:
-                raise ConfigError(f"metrics.listen: {error.strerror}") from None
+        self.port, self.metrics_port = open_ports(
+            self._server, self._config.listen, credentials, self._metrics, self._config.metrics
+        )
         await self._set_health()
         if self._config.replay:
             await self._health.set(REPLAY, HealthCheckResponse.SERVING)

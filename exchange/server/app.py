@@ -16,7 +16,6 @@ from grpc_health.v1.health import aio as health
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_reflection.v1alpha import reflection
 from signalexchange.errors import ConfigError
-from signalexchange.settings import split_address
 from signalexchange.v1.error_reason_pb2 import ErrorReason
 from signalexchange.v1.membership_service_pb2_grpc import add_MembershipServiceServicer_to_server
 from signalexchange.v1.signal_service_pb2_grpc import add_SignalServiceServicer_to_server
@@ -28,6 +27,7 @@ from exchange.server.by_name import ByName
 from exchange.server.clock import Clock, ReplayClock, SystemClock
 from exchange.server.config import HubConfig
 from exchange.server.interceptor import Gate
+from exchange.server.ports import open_ports
 from exchange.server.services import MembershipServicer, SignalServicer, TransparencyServicer
 from exchange.server.start import load_manifest, open_exchange
 from exchange.server.streams import OpenStreams
@@ -125,15 +125,9 @@ class Hub:
             reflection.enable_server_reflection(names, self._server)
         # HealthServicer() begins SERVING: not before the port is open.
         await self._set_health(HealthCheckResponse.NOT_SERVING)
-        try:
-            self.port = self._server.add_secure_port(self._config.listen, credentials)
-        except RuntimeError:
-            raise ConfigError(f"listen: can't listen at {self._config.listen}") from None
-        if self._config.metrics:
-            try:
-                self.metrics_port = self._metrics.serve(*split_address(self._config.metrics.listen))
-            except OSError as error:
-                raise ConfigError(f"metrics.listen: {error.strerror}") from None
+        self.port, self.metrics_port = open_ports(
+            self._server, self._config.listen, credentials, self._metrics, self._config.metrics
+        )
         await self._server.start()
         self._janitor = asyncio.create_task(self._keep())
         await self._set_health(HealthCheckResponse.SERVING)
@@ -238,18 +232,13 @@ class Hub:
         self._log.event(event, error=error)
 
 
-async def serve(config: HubConfig, *, ready: Callable[[int], None] | None = None) -> int:
-    """Serve until SIGTERM, SIGINT or the loss of storage; returns the exit code. Raises ConfigError.
-
-    `ready` is called with the port once the hub serves.
-    """
+async def serve(config: HubConfig) -> int:
+    """Serve until SIGTERM, SIGINT or the loss of storage; returns the exit code. Raises ConfigError."""
     hub = await Hub.start(config)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, hub.ended.set)
     loop.add_signal_handler(signal.SIGHUP, hub.reload)
-    if ready is not None:
-        ready(hub.port)
     await hub.ended.wait()
     await hub.stop(_LAST_ANSWERS if hub.exit_code else DRAIN)
     return hub.exit_code
