@@ -3,8 +3,8 @@
 Order: identity → roster → suspension → access table → parsing → rate limit → the servicer. Invariants:
 nothing reaches a servicer that was not admitted; whatever is raised leaves as a refusal with ErrorInfo, an
 unexpected exception as INTERNAL with nothing but the request id; malformed bytes are INVALID_ARGUMENT;
-every call has a deadline, a request id (taken from the caller's `x-request-id` or made, returned in the
-trailers), one log line and its metrics.
+every call has a deadline, a request id (taken from the caller's `x-request-id` or made; in the trailers of
+every refusal, and of every answer to a caller that sent one), one log line and its metrics.
 """
 
 import asyncio
@@ -117,7 +117,7 @@ class Gate(grpc.aio.ServerInterceptor):
 
         async def serve(raw: bytes, context: Context) -> Any:
             started = time.perf_counter()
-            request_id = _request_id(context)
+            request_id, sent = _request_id(context)
             call: Call | None = None
             try:
                 call, _ = self._admit(method, rule, request_id, context)
@@ -133,7 +133,8 @@ class Gate(grpc.aio.ServerInterceptor):
             except BaseException as error:
                 await self._fail(error, method, request_id, call, started, context)
                 raise
-            context.set_trailing_metadata((("x-request-id", request_id),))
+            if sent:
+                context.set_trailing_metadata((("x-request-id", request_id),))
             self._ended(method, request_id, call, "OK", started)
             return response
 
@@ -145,7 +146,7 @@ class Gate(grpc.aio.ServerInterceptor):
 
         async def serve(source: Any, context: Context) -> None:
             started = time.perf_counter()
-            request_id = _request_id(context)
+            request_id, sent = _request_id(context)
             call: Call | None = None
             try:
                 call, identity = self._admit(method, rule, request_id, context)
@@ -162,7 +163,8 @@ class Gate(grpc.aio.ServerInterceptor):
                     else:
                         await behaviour(request, context)
 
-                context.set_trailing_metadata((("x-request-id", request_id),))
+                if sent:
+                    context.set_trailing_metadata((("x-request-id", request_id),))
                 await self._streams.run(call.party.id, identity.not_after, body())
             except BaseException as error:
                 await self._fail(error, method, request_id, call, started, context)
@@ -282,8 +284,13 @@ class Gate(grpc.aio.ServerInterceptor):
         )
 
 
-def _request_id(context: Context) -> str:
+def _request_id(context: Context) -> tuple[str, bool]:
+    """The call's request id, and whether the caller sent one. A trailer costs as much as a log line, so an
+    answer carries the id only to who is interested in it."""
+    sent = False
     for key, value in context.invocation_metadata() or ():
-        if key == "x-request-id" and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
-            return value
-    return os.urandom(8).hex()
+        if key == "x-request-id":
+            if isinstance(value, str) and _REQUEST_ID.fullmatch(value):
+                return value, True
+            sent = True
+    return os.urandom(8).hex(), sent
