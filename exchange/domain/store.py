@@ -53,7 +53,7 @@ class Store(Protocol):
         """Signals by id."""
 
     async def order(self, member: str, order_id: bytes) -> Order | None:
-        """A withdrawal carried out before (writer)."""
+        """A withdrawal carried out before."""
 
     async def linked_tokens(self, states: Sequence[SignalState]) -> dict[int, list[bytes]]:
         """By place: tokens through which the signals were findable besides their own."""

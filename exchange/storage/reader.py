@@ -16,6 +16,7 @@ from exchange.domain.records import (
     Batch,
     Entry,
     Event,
+    Order,
     RosterRow,
     Shown,
     SignalState,
@@ -128,6 +129,14 @@ class Reader:
             ):
                 found[(member, batch_id)] = Batch(*row)
         return found
+
+    async def order(self, member: str, order_id: bytes) -> Order | None:
+        """A withdrawal carried out before."""
+        rows = await self._rows(
+            "SELECT member, order_id, digest, entry FROM orders WHERE member = ? AND order_id = ?",
+            (member, order_id),
+        )
+        return Order(*rows[0]) if rows else None
 
     async def signals(self, signal_ids: Sequence[bytes]) -> dict[bytes, SignalState]:
         """Signals by id."""

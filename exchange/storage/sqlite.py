@@ -22,7 +22,6 @@ from signalexchange.v1.log_entry_pb2 import EntryType
 from exchange.domain.records import (
     Delta,
     Hit,
-    Order,
     SignalState,
     Status,
     Subscription,
@@ -188,14 +187,6 @@ class SqliteStore(Reader):
             )
             known.update(row[0] for row in rows)
         return known
-
-    async def order(self, member: str, order_id: bytes) -> Order | None:
-        """A withdrawal carried out before."""
-        rows = await self._writer_rows(
-            "SELECT member, order_id, digest, entry FROM orders WHERE member = ? AND order_id = ?",
-            (member, order_id),
-        )
-        return Order(*rows[0]) if rows else None
 
     async def due(self, now: int, limit: int) -> tuple[list[SignalState], list[tuple[int, int]]]:
         """Expired signals that have content, about `limit`, and (entry, next expiry) of their batches."""

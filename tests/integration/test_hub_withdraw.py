@@ -19,6 +19,8 @@ from signalexchange.v1.signal_service_pb2 import (
 )
 from signalexchange.v1.transparency_service_pb2 import OpenEntriesRequest
 
+from exchange.domain.records import Shown
+from exchange.storage.sqlite import SqliteStore
 from tests.support.exchange import Running, deploy, refused, serving
 from tests.support.members import CARD, DAY, look_up, signal, subject, subscribe
 
@@ -121,6 +123,34 @@ async def test_orders_that_are_refused(hub: Running) -> None:
     assert await reason(north.withdrawal([mine.signal_id], ERASURE, order_id=order_id)) == "ID_REUSED"
     (risk,) = (await hub[NORTH].signals.LookUpSubjects(look_up([foreign.subject.value]))).subjects
     assert risk.groups == 1
+
+
+async def test_an_order_that_will_be_refused_costs_no_walk_through_the_log(
+    hub: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, foreign = signal(), signal()
+    await publish(hub, NORTH, mine)
+    await publish(hub, SOUTH, foreign)
+    walks: list[int] = []
+
+    async def shown(store: SqliteStore, start: int, stop: int) -> list[Shown]:
+        walks.append(start)
+        return []
+
+    monkeypatch.setattr(SqliteStore, "shown", shown)
+    north, order_id = hub.pen(NORTH), os.urandom(16)
+    call = hub[NORTH].signals.WithdrawSignals
+    for ids in ([mine.signal_id, foreign.signal_id], [foreign.signal_id], [mine.signal_id, os.urandom(16)]):
+        assert (await refused(call(north.withdrawal(ids)))).reason == "SIGNAL_UNKNOWN"
+    assert not walks
+    other = signal()
+    await publish(hub, NORTH, other)
+    await call(north.withdrawal([mine.signal_id], order_id=order_id))
+    assert walks
+    walks.clear()
+    reused = north.withdrawal([mine.signal_id, other.signal_id], order_id=order_id)
+    assert (await refused(call(reused))).reason == "ID_REUSED"
+    assert not walks
 
 
 async def test_erasure_leaves_no_content_in_any_file_and_a_tombstone(hub: Running) -> None:
