@@ -33,6 +33,8 @@ from exchange.usecases.exchange import Exchange
 from exchange.usecases.writer import Change, Proposal, Writer
 
 PAGE: Final = 100
+PAGE_BYTES: Final = 4 << 20
+"""Notes in an answer, but for the last: one has at most 1 MiB, and an answer must fit a message of 8."""
 MAX_REASON: Final = 500
 
 
@@ -84,16 +86,27 @@ def check_rulebook(roster: Roster, text: bytes) -> Rulebook:
 
 
 def get_roster(exchange: Exchange, request: GetRosterRequest) -> GetRosterResponse:
-    """Versions from the one wanted on, at most 100. Raises Refusal INVALID_REQUEST."""
+    """Versions from the one wanted on, at most 100 and as many as fit a message.
+
+    Raises Refusal INVALID_REQUEST.
+    """
     if request.from_version < 1:
         raise invalid("from_version", "must be at least 1")
     membership = exchange.membership
     first = request.from_version - 1
-    pairs = zip(membership.chain.versions, membership.entries, strict=True)
+    versions: list[RosterVersion] = []
+    size = 0
+    for (note, _), index in zip(
+        membership.chain.versions[first : first + PAGE],
+        membership.entries[first : first + PAGE],
+        strict=True,
+    ):
+        versions.append(RosterVersion(note=note, index=index))
+        size += len(note)
+        if size >= PAGE_BYTES:
+            break
     return GetRosterResponse(
-        versions=[
-            RosterVersion(note=note, index=index) for (note, _), index in list(pairs)[first : first + PAGE]
-        ],
+        versions=versions,
         rulebook=membership.rulebook_text,
         suspensions=[Suspension(member=m, index=index) for m, index in sorted(membership.suspended.items())],
     )
