@@ -6,6 +6,7 @@ refusals can't flood the log. What says nothing about the caller (no storage, a 
 logged; an overload is only counted.
 """
 
+import asyncio
 from collections import Counter
 from typing import ClassVar, Final
 
@@ -59,7 +60,15 @@ class RefusalLog:
         self._seen.clear()
         if self._rest:
             rest, self._rest = self._rest, Counter()
+            # A caller that gives up while its call carries the count must not take the count with it.
+            await asyncio.shield(self._log(rest))
+
+    async def _log(self, rest: Counter[_Key]) -> None:
+        try:
             await self._exchange.writer.submit(Refused(rest))
+        except Refusal:
+            self._rest.update(rest)
+            raise
 
 
 class Refused(Change[None]):
