@@ -242,9 +242,9 @@ def _check_batch_statement(statement: BatchStatement) -> None:
 def _check_withdrawal_statement(statement: WithdrawalStatement) -> None:
     _check_names(statement)
     _check_size("order_id", statement.order_id, ID_SIZE)
-    ids = list(statement.signal_ids)
-    if not 1 <= len(ids) <= MAX_SIGNALS:
+    if not 1 <= len(statement.signal_ids) <= MAX_SIGNALS:
         raise MalformedError(f"signal_ids are not 1 to {MAX_SIGNALS}")
+    ids = list(statement.signal_ids)
     for signal_id in ids:
         _check_size("signal_ids", signal_id, ID_SIZE)
     if any(left >= right for left, right in pairwise(ids)):
