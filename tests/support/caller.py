@@ -141,10 +141,10 @@ class Caller:
         self.log = TransparencyServiceStub(self.channel)
         self.membership = MembershipServiceStub(self.channel)
 
-    def raw(self, method: str, data: bytes, timeout: float = DEADLINE) -> bytes:
-        """Call a unary method with these bytes, whatever they are."""
+    def raw(self, method: str, data: bytes, timeout: float = DEADLINE, *, patiently: bool = False) -> bytes:
+        """Call a unary method with these bytes, whatever they are; `patiently`, wait for a connection."""
         channel: Any = self.channel
-        answer: bytes = channel.unary_unary(method)(data, timeout=timeout)
+        answer: bytes = channel.unary_unary(method)(data, timeout=timeout, wait_for_ready=patiently)
         return answer
 
     def raw_stream(self, method: str, data: bytes, timeout: float = DEADLINE) -> Any:
