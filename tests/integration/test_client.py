@@ -7,6 +7,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from hashlib import sha256
 from itertools import count
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -25,7 +26,7 @@ from signalexchange.errors import (
     VerificationError,
 )
 from signalexchange.journal import Journal, Kind, SignalNote
-from signalexchange.log_client import ForkError, confirm, fork_evidence
+from signalexchange.log_client import ForkError, confirm, fork_evidence, settle_fork
 from signalexchange.note import Signer, split_note
 from signalexchange.sealed_store import create_key
 from signalexchange.signals import InvalidSignalError
@@ -313,6 +314,35 @@ async def test_a_forked_log_is_named_with_both_checkpoints_and_never_believed_ag
         assert fork_evidence(client.journal, honest.origin) == (forked, honest_note)
         with pytest.raises(ForkError):
             await client.look_up(PURPOSE, [SubjectToken(type=CARD, epoch=1, value=b"t" * 32)])
+    async with ExchangeClient.from_config(config) as restarted:
+        with pytest.raises(ForkError) as caught:
+            await restarted.log.checkpoint()
+        assert (caught.value.ours, caught.value.theirs) == (forked, honest_note)
+        settle_fork(restarted.journal, honest.origin)
+    async with ExchangeClient.from_config(config) as asking_again:
+        with pytest.raises(ForkError):
+            await asking_again.log.checkpoint()
+        assert fork_evidence(asking_again.journal, honest.origin) is not None
+
+
+async def test_a_settled_fork_is_believed_where_the_log_proves_it_was_none(
+    exchange: World, south: ExchangeClient, tmp_path: Path
+) -> None:
+    ours = await south.log.checkpoint()
+    origin = Checkpoint.parse(split_note(ours)[0]).origin
+    create_key(tmp_path / "key")
+    files = JournalFiles.model_construct(path=tmp_path / "db", key=tmp_path / "key")
+    config = exchange.config("bank-south").model_copy(update={"journal": files})
+    with Journal(files.path, files.key) as journal:
+        journal.set_state(f"checkpoint {origin}", ours)
+        journal.set_state(f"fork {origin}", ours)
+    async with ExchangeClient.from_config(config) as client:
+        with pytest.raises(ForkError):
+            await client.log.checkpoint()
+        settle_fork(client.journal, origin)
+    async with ExchangeClient.from_config(config) as client:
+        await client.log.checkpoint()
+        assert fork_evidence(client.journal, origin) is None
 
 
 async def test_a_roster_version_once_seen_is_not_unseen(exchange: World, south: ExchangeClient) -> None:

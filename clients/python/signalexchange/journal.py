@@ -202,6 +202,11 @@ class Journal:
         with self._store.transaction():
             self._store.put(Kind.STATE, name.encode(), {}, value)
 
+    def drop_state(self, name: str) -> None:
+        """Forget a single value, if it is kept."""
+        with self._store.transaction():
+            self._store.delete(Kind.STATE, name.encode())
+
     def _put_sent(self, sent: Sent) -> None:
         fields = {"id": sent.id.hex(), "state": sent.state, "index": sent.index, "problem": sent.problem}
         fields["checkpoint"] = sent.checkpoint.hex()

@@ -2,7 +2,7 @@
 
 Invariants: a checkpoint counts only if the roster's log key signed it and a consistency proof ties it to the
 newest one remembered, which only ever grows; where that fails, a `ForkError` carries both and from then on
-nothing of this log is believed.
+nothing of this log is believed, by no client of the same journal, until `settle_fork`.
 """
 
 import asyncio
@@ -92,6 +92,9 @@ class LogClient:
             roster = await self._rosters.roster()
             checkpoint = open_checkpoint(note, roster.log_verifier, roster.origin)
         async with self._turn:
+            if self._newest is None and self._fork is None and self._journal is not None:
+                evidence = await asyncio.to_thread(fork_evidence, self._journal, roster.origin)
+                self._fork = None if evidence is None else ForkError(*evidence)
             if self._fork is not None:
                 raise self._fork
             known_note = await self._remembered(roster.origin)
@@ -195,6 +198,13 @@ def fork_evidence(journal: Journal, origin: str) -> tuple[bytes, bytes] | None:
     """The two signed checkpoints, ours and theirs, of a fork that a client of this journal saw."""
     ours, theirs = journal.state(f"checkpoint {origin}"), journal.state(f"fork {origin}")
     return (ours, theirs) if ours is not None and theirs is not None else None
+
+
+def settle_fork(journal: Journal, origin: str) -> None:
+    """Let clients of this journal ask the log again: the checkpoint believed before the fork stays, so that
+    only a proof that the log extends it, which was missing, makes the log believed.
+    """
+    journal.drop_state(f"fork {origin}")
 
 
 async def confirm(log: LogClient, receipt: Receipt, payload: bytes) -> Inclusion:

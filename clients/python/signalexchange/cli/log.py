@@ -29,7 +29,7 @@ from signalexchange.envelope import parse_statement, signal_disclosure
 from signalexchange.errors import ConfigError
 from signalexchange.evidence import EvidenceFolder
 from signalexchange.journal import Journal, Kind
-from signalexchange.log_client import fork_evidence
+from signalexchange.log_client import fork_evidence, settle_fork
 from signalexchange.note import split_note
 from signalexchange.publisher import signals_of
 from signalexchange.roster import RosterChain
@@ -60,11 +60,14 @@ async def checkpoint(client: ExchangeClient, as_json: bool) -> None:
 
 
 @log.command()
+@click.option("--settled", is_flag=True, help="It is explained: ask the log for the missing proof again.")
 @json_option
-def fork(as_json: bool) -> None:
+def fork(settled: bool, as_json: bool) -> None:
     """Print the two signed checkpoints of a fork that this party has seen, for whoever is to judge it.
 
-    Ends with 3 where there is one: the log's operator has to explain it.
+    Ends with 3 where there is one: the log's operator has to explain it. Until --settled every command that
+    needs the log fails; after it the log is believed only where it proves that it extends the first of the
+    two.
     """
     config = settings().config()
     if config.journal is None:
@@ -72,13 +75,15 @@ def fork(as_json: bool) -> None:
     origin = RosterChain.start(read_file(config.trust.genesis, "trust anchor")).current.origin
     with Journal(config.journal.path, config.journal.key) as journal:
         evidence = fork_evidence(journal, origin)
+        if settled:
+            settle_fork(journal, origin)
     if as_json:
         print_json(None if evidence is None else [_checkpoint(text) for text in evidence])
     elif evidence is None:
         click.echo(f"no fork of {origin} was seen")
     else:
         click.echo("\n".join(text.decode() for text in evidence), nl=False)
-    if evidence is not None:
+    if evidence is not None and not settled:
         raise click.exceptions.Exit(UNVERIFIED)
 
 
