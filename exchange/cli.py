@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import ParamSpec
 
 import click
+from pydantic import TypeAdapter, ValidationError
 from signalexchange.config import load_config as load_party_config
 from signalexchange.connection import PROPOSE_ROSTER, SUSPEND, Connection, Method, Request, Response
 from signalexchange.credentials import load_private_key
+from signalexchange.documents import Identifier
 from signalexchange.errors import ConfigError, ExchangeError
 from signalexchange.note import Signer, add_signatures, sign_note, split_note
 from signalexchange.roster import MEMBER_KINDS, Roster, RosterChain
@@ -40,14 +42,17 @@ NEW = click.Path(path_type=Path)
 
 
 def _plain_errors(command: Callable[P, None]) -> Callable[P, None]:
-    """Turn what the project refuses into one line and exit code 1; anything else is a defect and shows."""
+    """Turn what project or system refuses into one line and exit code 1; a defect is not hidden."""
 
     @wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             command(*args, **kwargs)
         except ExchangeError as error:
-            raise click.ClickException(str(error)) from None
+            raise click.ClickException(" ".join(str(error).split())) from None
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename is not None else ""
+            raise click.ClickException(f"{where}{error.strerror or error}") from None
 
     return run
 
@@ -88,15 +93,30 @@ def init(folder: Path, origin: str, parties: tuple[str, ...]) -> None:
 
 
 def _parties(texts: tuple[str, ...]) -> tuple[provision.PartySpec, ...]:
+    """The parties asked for. An id becomes the name of a folder: it is checked before anything is written."""
     kinds = (*sorted(MEMBER_KINDS), "auditor", "operator")
-    specs = []
+    specs: dict[str, provision.PartySpec] = {}
     for text in texts:
         match text.split(":"):
-            case [id_, kind, group] if id_ and group and kind in kinds:
-                specs.append(provision.PartySpec(id_, kind, group))  # type: ignore[arg-type]
+            case [id_, kind, group] if kind in kinds:
+                for identifier in (id_, group):
+                    _check_identifier(text, identifier)
+                if id_ in specs:
+                    raise click.UsageError(f"--party {text}: the id {id_} is given twice")
+                specs[id_] = provision.PartySpec(id_, kind, group)  # type: ignore[arg-type]
             case _:
                 raise click.UsageError(f"--party {text}: ID:KIND:GROUP with KIND one of {', '.join(kinds)}")
-    return tuple(specs)
+    return tuple(specs.values())
+
+
+def _check_identifier(option: str, text: str) -> None:
+    try:
+        TypeAdapter(Identifier).validate_python(text)
+    except ValidationError:
+        raise click.UsageError(
+            f"--party {option}: {text!r} is not an id: 1 to 63 of a-z, 0-9, '.', '_' and '-', "
+            "beginning with a letter or digit"
+        ) from None
 
 
 def _relative(path: Path) -> Path:

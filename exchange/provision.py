@@ -7,6 +7,7 @@ difference: nothing here is a mode of theirs.
 """
 
 import json
+import re
 import secrets
 import socket
 import time
@@ -163,10 +164,14 @@ def provision(folder: Path, plan: Plan) -> Deployment:
     """Make the deployment in `folder`, which must be missing or empty.
 
     Listening ports are free ones of 127.0.0.1 and stand in the configurations. Raises ConfigError for a
-    folder that is not empty.
+    folder that is not empty and for an origin that can't name a log.
     """
     if folder.exists() and any(folder.iterdir()):
         raise ConfigError(f"{folder}: not empty; a deployment is made in a folder of its own")
+    if re.fullmatch(r"[^\s+\x00-\x1f]{1,240}", plan.origin) is None or plan.origin.endswith("/replay"):
+        raise ConfigError(
+            'the origin is 1 to 240 characters, no space or plus among them, and no ".../replay"'
+        )
     folder = folder.absolute()
     hub_port, metrics_port, *custodian_ports = _free_ports(2 + len(plan.custodians))
     deployment = Deployment(
