@@ -6,9 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 from signalexchange.config import load_config
 from signalexchange.credentials import TlsFiles, load_signing_key
 from signalexchange.errors import ConfigError
+from signalexchange.settings import Address
 
 from exchange.pki import Authority, write_signing_key
 
@@ -57,6 +59,10 @@ def test_paths_count_from_the_files_folder(tmp_path: Path) -> None:
     [
         ('target = "127.0.0.1:7400"', "", "hub.target"),
         ('target = "127.0.0.1:7400"', 'targett = "x"', "hub.targett"),
+        ("127.0.0.1:7400", "127.0.0.1:99999", "hub.target"),
+        ("127.0.0.1:7400", "127.0.0.1:0", "hub.target"),
+        ("127.0.0.1:7400", "127.0.0.1", "hub.target"),
+        ("127.0.0.1:7501", "[::1]:65536", "custodians.custodian-1"),
         ('key_id = "2026"', "key_id = 2026", "signing.key_id"),
         ("size = 5000", "size = 0", "token_cache.size"),
         ("size = 5000", 'path = "cache.db"', "token_cache"),
@@ -113,3 +119,14 @@ def test_tls_files_belong_together_or_are_refused(tmp_path: Path) -> None:
     issued.key.chmod(0o600)
     with pytest.raises(ConfigError, match="not a certificate"):
         files.load()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:65536", "127.0.0.1:99999", "[::1]:70000", "127.0.0.1", ":1"])
+def test_an_address_whose_port_does_not_exist_is_refused(address: str) -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter(Address).validate_python(address)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:0", "0.0.0.0:65535", "[::1]:8443", "hub.exchange.example:1"])
+def test_an_address_to_listen_at(address: str) -> None:
+    assert TypeAdapter(Address).validate_python(address) == address

@@ -9,13 +9,13 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from signalexchange.settings import File, Section, Text, Tls, read_settings
+from signalexchange.settings import File, Section, Target, Text, Tls, read_settings
 
 
 class Hub(Section):
     """Where the hub listens (host:port) and, where the host is not in its certificate, the name that is."""
 
-    target: Text
+    target: Target
     server_name: Text | None = None
 
 
@@ -60,7 +60,7 @@ class MemberConfig(Section):
     hub: Hub
     tls: Tls
     trust: Trust
-    custodians: dict[Text, Text] = Field(default_factory=dict)
+    custodians: dict[Text, Target] = Field(default_factory=dict)
     signing: Signing | None = None
     journal: JournalFiles | None = None
     token_cache: TokenCacheFiles = TokenCacheFiles()

@@ -23,8 +23,28 @@ File = Annotated[Path, AfterValidator(_from_folder)]
 """A path, counted from the configuration's folder."""
 Text = Annotated[str, Field(min_length=1)]
 """Text that is not empty."""
-Address = Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]+:[0-9]{1,5}$|^\[[0-9A-Fa-f:.]+\]:[0-9]{1,5}$")]
+
+
+def _port_exists(address: str) -> str:
+    if split_address(address)[1] > 65535:
+        raise ValueError("a port is at most 65535")
+    return address
+
+
+def _port_can_be_called(address: str) -> str:
+    if split_address(address)[1] == 0:
+        raise ValueError("the port to call is 1 to 65535")
+    return address
+
+
+Address = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9.-]+:[0-9]{1,5}$|^\[[0-9A-Fa-f:.]+\]:[0-9]{1,5}$"),
+    AfterValidator(_port_exists),
+]
 """host:port to listen at; port 0 picks one."""
+Target = Annotated[Address, AfterValidator(_port_can_be_called)]
+"""host:port to call."""
 
 
 class Section(BaseModel):
