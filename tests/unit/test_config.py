@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from signalexchange.config import load_config
 from signalexchange.credentials import TlsFiles, load_signing_key
 from signalexchange.errors import ConfigError
-from signalexchange.settings import Address
+from signalexchange.settings import Address, Metrics, Section, read_settings
 
 from exchange.pki import Authority, write_signing_key
 
@@ -130,3 +130,17 @@ def test_an_address_whose_port_does_not_exist_is_refused(address: str) -> None:
 @pytest.mark.parametrize("address", ["127.0.0.1:0", "0.0.0.0:65535", "[::1]:8443", "hub.exchange.example:1"])
 def test_an_address_to_listen_at(address: str) -> None:
     assert TypeAdapter(Address).validate_python(address) == address
+
+
+@pytest.mark.parametrize(
+    "address", ["0.0.0.0:9464", "[::]:9464", "192.0.2.1:9464", "hub.example:9464", "127.0.0.1:65536"]
+)
+def test_metrics_are_served_on_this_machine_only(tmp_path: Path, address: str) -> None:
+    class WithMetrics(Section):
+        metrics: Metrics
+
+    path = write(tmp_path, f'[metrics]\nlisten = "{address}"\n')
+    with pytest.raises(ConfigError, match=r"member\.toml: metrics\.listen: "):
+        read_settings(path, WithMetrics)
+    for local in ("127.0.0.1:9464", "127.9.9.9:0", "[::1]:9464", "localhost:9464"):
+        assert Metrics(listen=local).listen == local

@@ -5,6 +5,7 @@ and every bad key, and no value, for what was meant for one key may be a secret 
 """
 
 import tomllib
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -66,10 +67,21 @@ class Tls(Section):
         return TlsFiles(self.certificate, self.key, self.ca)
 
 
-class Metrics(Section):
-    """Where Prometheus metrics are served: host:port of a local address."""
+def _on_this_machine(address: str) -> str:
+    host, _ = split_address(address)
+    try:
+        local = host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        local = False
+    if not local:
+        raise ValueError("metrics are served on this machine only: localhost, 127.0.0.0/8 or [::1]")
+    return address
 
-    listen: Address
+
+class Metrics(Section):
+    """Where Prometheus metrics are served: host:port of a loopback address: nobody is authenticated."""
+
+    listen: Annotated[Address, AfterValidator(_on_this_machine)]
 
 
 Config = TypeVar("Config", bound=Section)
