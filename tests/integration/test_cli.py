@@ -233,6 +233,14 @@ async def test_the_log_and_the_roster_are_shown_and_proved(exchange: World, tmp_
 
 
 @online
+async def test_a_folder_that_cannot_be_made_is_one_line(exchange: World) -> None:
+    refused = await run(exchange, "shop-river", "log", "fetch", "/proc/nowhere")
+    assert refused.code == 2
+    assert refused.err.startswith("signalexchange: /proc/nowhere: ")
+    assert refused.err.count("\n") == 1
+
+
+@online
 async def test_the_doctor_finds_all_well_and_names_what_is_not(exchange: World) -> None:
     well = await run(exchange, "bank-south", "doctor", "--json")
     assert {each["check"] for each in well.json if each["ok"]} >= {"hub", "log", "signing key", "journal"}
@@ -310,6 +318,21 @@ def test_exit_codes_and_one_line_errors(alone: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     unverified = invoke(alone, "log", "verify", str(tmp_path / "empty"))
     assert unverified.exit_code == 3
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("tokenise",), ("look-up", "--purpose", PURPOSE), ("subscribe", "--purpose", PURPOSE), ("unsubscribe",)],
+)
+def test_a_file_of_values_that_is_not_text_is_one_line(
+    alone: Path, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    values = tmp_path / "values"
+    values.write_bytes(b"+8613800138000\n\xff\xfe\n")
+    refused = invoke(alone, command[0], "phone", *command[1:], "--file", str(values))
+    assert refused.exit_code == 2
+    assert isinstance(refused.exception, SystemExit)
+    assert refused.stderr.splitlines()[-1] == f"Error: --file {values}: not text in UTF-8"
 
 
 def test_the_journal_without_a_hub(alone: Path) -> None:

@@ -70,7 +70,7 @@ class Failure(click.ClickException):
 
 
 class Commands(click.Group):
-    """A group whose commands turn the SDK's errors into `Failure`."""
+    """A group whose commands turn the SDK's errors, and files the system refuses, into `Failure`."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
@@ -78,6 +78,12 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except ExchangeError as error:
             raise Failure(error) from error
+        except BrokenPipeError:  # click ends quietly where the reader of the output has gone
+            raise
+        except OSError as error:
+            if error.filename is None:
+                raise
+            raise Failure(ConfigError(f"{error.filename}: {error.strerror}")) from error
 
 
 def _exit_code(error: ExchangeError) -> int:
@@ -153,10 +159,15 @@ def with_client(command: Callable[Concatenate[ExchangeClient, P], Awaitable[None
 
 
 def given_values(values: Sequence[str], file: Any) -> list[str]:
-    """The values of the command line and of --file; raises click.UsageError where there is none."""
+    """The values of the command line and of --file; raises click.UsageError where there is none or where the
+    file is not text.
+    """
     found = list(values)
     if file is not None:
-        found += [line.strip() for line in file if line.strip()]
+        try:
+            found += [line.strip() for line in file if line.strip()]
+        except UnicodeDecodeError:
+            raise click.UsageError(f"--file {file.name}: not text in UTF-8") from None
     if not found:
         raise click.UsageError("give values, or --file FILE, or --file - for standard input")
     return found
