@@ -4,6 +4,7 @@ Invariants: `commit` writes a Delta in one transaction, durably, or not at all; 
 it or the methods marked "writer"; the others see committed state alone and may run at any time.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -61,6 +62,11 @@ class Store(Protocol):
     async def due(self, now: int, limit: int) -> tuple[list[SignalState], list[tuple[int, int]]]:
         """Expired signals that have content, about `limit`, and (entry, next expiry) of their batches
         (writer)."""
+
+    async def spoken(
+        self, issuer: str, tokens: Sequence[bytes], now: int
+    ) -> tuple[Counter[bytes], Counter[bytes]]:
+        """How many active signals of the issuer's are on each of the tokens, and how many links (writer)."""
 
     async def subscribers(self, tokens: Sequence[bytes], now: int) -> dict[bytes, list[Subscription]]:
         """Subscriptions in force on the tokens (writer)."""

@@ -10,6 +10,7 @@ import asyncio
 import fcntl
 import os
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -205,6 +206,29 @@ class SqliteStore(Reader):
             due.extend(SignalState(*row) for row in rows)
             batches.append((entry, next_expiry))
         return due, batches
+
+    async def spoken(
+        self, issuer: str, tokens: Sequence[bytes], now: int
+    ) -> tuple[Counter[bytes], Counter[bytes]]:
+        """How many active signals of the issuer's are on each of the tokens, and how many links."""
+        signals: Counter[bytes] = Counter()
+        links: Counter[bytes] = Counter()
+        for chunk in chunks(tokens):
+            _, parameters = padded(chunk)
+            asked = ",".join(f"?{at}" for at in range(1, len(parameters) + 1))
+            issuer_at, now_at = f"?{len(parameters) + 1}", f"?{len(parameters) + 2}"
+            # Both parts are answered by an index alone.
+            rows = await self._writer_rows(
+                "SELECT 0, token, count(*) FROM signals INDEXED BY signals_by_token"  # noqa: S608 - marks only
+                f" WHERE token IN ({asked}) AND issuer = {issuer_at} AND status = 0 AND expires_at > {now_at}"
+                " GROUP BY token UNION ALL"
+                f" SELECT 1, token, count(*) FROM links WHERE token IN ({asked}) AND issuer = {issuer_at}"
+                f" AND expires_at > {now_at} GROUP BY token",
+                [*parameters, issuer, now],
+            )
+            for linked, token, count in rows:
+                (links if linked else signals)[token] = count
+        return signals, links
 
     async def subscribers(self, tokens: Sequence[bytes], now: int) -> dict[bytes, list[Subscription]]:
         """Subscriptions in force on the tokens."""

@@ -6,6 +6,7 @@ signal id is never used twice, tombstones included.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final, Self
 
@@ -118,6 +119,7 @@ class Publish(Change[PublishSignalsResponse]):
         self._known: Batch | None = None
         self._taken: set[bytes] = set()
         self._subscribers: dict[bytes, list[Subscription]] = {}
+        self._spoken: tuple[Counter[bytes], Counter[bytes]] = (Counter(), Counter())
         self.weight = max(1, len(self._signals))
 
     def ids(self) -> frozenset[bytes]:
@@ -126,14 +128,24 @@ class Publish(Change[PublishSignalsResponse]):
 
     @classmethod
     async def read(cls, changes: Sequence[Self], store: Store, now: int) -> None:
-        """Known batches, taken signal ids, subscribers."""
+        """Known batches, taken signal ids, subscribers, and how much the members said of the subjects."""
         batches = await store.batches([(c._party.id, c._statement.batch_id) for c in changes])
         ids = [signal_id for change in changes for signal_id in change._signal_ids]
         taken = await store.known_signals(ids)
-        subscribers = await store.subscribers(
-            [token for c in changes for s in c._signals for token in (s.message.subject.value, *s.links)], now
-        )
+        subjects: dict[str, set[bytes]] = {}
         for change in changes:
+            for signal in change._signals:
+                subjects.setdefault(change._party.id, set()).update(
+                    (signal.message.subject.value, *signal.links)
+                )
+        subscribers = await store.subscribers(list(set().union(*subjects.values())), now)
+        spoken = {
+            member: await store.spoken(member, list(tokens), now) for member, tokens in subjects.items()
+        }
+        for change in changes:
+            if change._signals:
+                # Shared by a member's batches in the group: each sees those decided before it.
+                change._spoken = spoken[change._party.id]
             change._known = batches.get((change._party.id, change._statement.batch_id))
             change._taken = taken
             change._subscribers = subscribers
@@ -159,6 +171,7 @@ class Publish(Change[PublishSignalsResponse]):
                 "a signal id of the batch is already known",
                 violations=taken,
             )
+        self._keep_quota()
         payload = BatchEntry(statement=self._request.statement, signature=self._request.signature)
         index = proposal.log(EntryType.ENTRY_TYPE_BATCH, member, payload.SerializeToString())
         delta = proposal.delta
@@ -173,6 +186,34 @@ class Publish(Change[PublishSignalsResponse]):
                 self._tell(proposal, signal)
         response = PublishSignalsResponse(receipt=Receipt(index=index))
         return response, response.receipt
+
+    def _keep_quota(self) -> None:
+        """Count the batch in. Raises Refusal QUOTA_EXCEEDED where one token would bring up too much: a
+        look-up fetches all of it, through every link."""
+        limits = self._exchange.membership.rulebook.limits
+        signals, links = (counts.copy() for counts in self._spoken)
+        over: list[tuple[str, str]] = []
+        for at, signal in enumerate(self._signals):
+            subject = signal.message.subject.value
+            signals[subject] += 1
+            if signals[subject] > limits.signals_per_subject:
+                over.append(
+                    (f"signals[{at}].subject", "has as many active signals of the caller's as it may")
+                )
+            if signal.links:
+                links[subject] += len(signal.links)
+                for link in signal.links:
+                    links[link] += 1
+                if max(links[token] for token in (subject, *signal.links)) > limits.links_per_subject:
+                    over.append((f"signals[{at}].subject", "has or would be given more links than it may"))
+        if over:
+            raise Refusal(
+                ErrorReason.ERROR_REASON_QUOTA_EXCEEDED,
+                "more of the caller's signals or links on one subject than the rulebook allows",
+                violations=over,
+            )
+        for counts, counted in zip(self._spoken, (signals, links), strict=True):
+            counts.update(counted - counts)
 
     def _repeated(self, known: Batch) -> tuple[PublishSignalsResponse, Receipt]:
         if known.root != self._statement.root:

@@ -20,7 +20,17 @@ from signalexchange.v1.transparency_service_pb2 import GetCheckpointRequest
 from exchange.provision import Deployment, Plan
 from tests.support.caller import Refused, outcome, refused, status_of
 from tests.support.hub import new_mirror, running_hub
-from tests.support.members import CARD, caller, channel, look_up, pen, signal, signal_service, subscribe
+from tests.support.members import (
+    CARD,
+    caller,
+    channel,
+    look_up,
+    pen,
+    signal,
+    signal_service,
+    subject,
+    subscribe,
+)
 
 if TYPE_CHECKING:
     from signalexchange.v1.signal_service_pb2_grpc import SignalServiceAsyncStub
@@ -200,3 +210,43 @@ def test_a_request_beyond_any_message_is_refused_and_the_hub_goes_on(tmp_path: P
             north.raw("/signalexchange.v1.SignalService/LookUpSubjects", b"\x0a" * size)
         assert status_of(caught.value) in ("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT")
         assert north.log.GetCheckpoint(GetCheckpointRequest(), timeout=10).checkpoint
+
+
+def test_what_a_member_says_of_one_subject_is_bounded(tmp_path: Path) -> None:
+    plan = Plan(types=("card",), rulebook=rulebook(signals_per_subject=3, links_per_subject=4))
+    with (
+        running_hub(tmp_path, plan) as deployment,
+        caller(deployment, "bank-north") as north,
+        caller(deployment, "bank-south") as south,
+    ):
+        mine = pen(deployment, "bank-north")
+        token = os.urandom(32)
+        kept = [signal(token), signal(token)]
+        assert north.signals.PublishSignals(mine.batch(kept), timeout=10)
+        over = refused(
+            north.signals.PublishSignals,
+            mine.batch([signal(), signal(token), signal(token), signal(token)]),
+            timeout=10,
+        )
+        assert over.reason == "QUOTA_EXCEEDED"
+        assert [field for field, _ in over.violations] == ["signals[2].subject", "signals[3].subject"]
+        # Nothing of the refused batch counts; another member has its own count; a withdrawn signal has none.
+        assert north.signals.PublishSignals(mine.batch([signal(token)]), timeout=10)
+        assert south.signals.PublishSignals(pen(deployment, "bank-south").batch([signal(token)]), timeout=10)
+        assert refused(north.signals.PublishSignals, mine.batch([signal(token)]), timeout=10).violations
+        north.signals.WithdrawSignals(mine.withdrawal([kept[0].signal_id]), timeout=10)
+        assert north.signals.PublishSignals(mine.batch([signal(token)]), timeout=10)
+        # Links: from whichever side, in one batch or in many.
+        joined = os.urandom(32)
+        for _ in range(4):
+            assert north.signals.PublishSignals(mine.batch([signal(links=[subject(joined)])]), timeout=10)
+        for batch in ([signal(links=[subject(joined)])], [signal(joined, links=[subject()])]):
+            over = refused(north.signals.PublishSignals, mine.batch(batch), timeout=10)
+            assert over.reason == "QUOTA_EXCEEDED"
+            assert [field for field, _ in over.violations] == ["signals[0].subject"]
+        over = refused(
+            north.signals.PublishSignals,
+            mine.batch([signal(links=[subject(token)]) for _ in range(50)]),
+            timeout=10,
+        )
+        assert (len(over.violations), over.reason) == (32, "QUOTA_EXCEEDED")

@@ -165,11 +165,17 @@ class Rate(Record):
 
 
 class Limits(Record):
-    """What one member may use. Look-ups count tokens, signals count signals, calls everything else."""
+    """What one member may use. Look-ups count tokens, signals count signals, calls everything else.
+
+    `signals_per_subject` and `links_per_subject` bound what one token brings up: a member's active signals on
+    it, and its links to and from it.
+    """
 
     look_ups: Rate
     signals: Rate
     calls: Rate
+    signals_per_subject: Annotated[int, Field(strict=True, ge=1, le=1000)]
+    links_per_subject: Annotated[int, Field(strict=True, ge=1, le=1000)]
     subscriptions: Quota
     streams: Annotated[int, Field(strict=True, ge=1, le=1000)]
     refusals_per_minute: Annotated[int, Field(strict=True, ge=1, le=1000)]

@@ -83,7 +83,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_DEADLINE_EXCEEDED: _ErrorReason.ValueType  # 29
     """DEADLINE_EXCEEDED: the deadline passed; an idempotent call may be repeated."""
     ERROR_REASON_QUOTA_EXCEEDED: _ErrorReason.ValueType  # 30
-    """RESOURCE_EXHAUSTED: more open streams or subscriptions than the rulebook allows."""
+    """RESOURCE_EXHAUSTED: more streams, subscriptions, or signals or links on one token than the rulebook allows."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of the google.rpc.ErrorInfo that every refusal carries, without
@@ -151,5 +151,5 @@ ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 28
 ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 29
 """DEADLINE_EXCEEDED: the deadline passed; an idempotent call may be repeated."""
 ERROR_REASON_QUOTA_EXCEEDED: ErrorReason.ValueType  # 30
-"""RESOURCE_EXHAUSTED: more open streams or subscriptions than the rulebook allows."""
+"""RESOURCE_EXHAUSTED: more streams, subscriptions, or signals or links on one token than the rulebook allows."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -81,7 +81,8 @@ class SignalServiceServicer:
         """PublishSignals stores a signed batch and logs it in the same transaction. Members may call it for
         themselves. Idempotent by batch id. At most 1,000 signals; all or none are stored.
         Errors: INVALID_REQUEST (at most 32 violations, with the total), SIGNATURE_INVALID, WRONG_MEMBER,
-        CODE_NOT_ALLOWED, EPOCH_NOT_VALID, ID_REUSED, SIGNAL_ID_REUSED.
+        CODE_NOT_ALLOWED, EPOCH_NOT_VALID, ID_REUSED, SIGNAL_ID_REUSED, QUOTA_EXCEEDED (the caller's active
+        signals or links on one subject are more than the rulebook allows).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

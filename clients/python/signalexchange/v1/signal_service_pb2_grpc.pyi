@@ -41,7 +41,8 @@ class SignalServiceStub:
     """PublishSignals stores a signed batch and logs it in the same transaction. Members may call it for
     themselves. Idempotent by batch id. At most 1,000 signals; all or none are stored.
     Errors: INVALID_REQUEST (at most 32 violations, with the total), SIGNATURE_INVALID, WRONG_MEMBER,
-    CODE_NOT_ALLOWED, EPOCH_NOT_VALID, ID_REUSED, SIGNAL_ID_REUSED.
+    CODE_NOT_ALLOWED, EPOCH_NOT_VALID, ID_REUSED, SIGNAL_ID_REUSED, QUOTA_EXCEEDED (the caller's active
+    signals or links on one subject are more than the rulebook allows).
     """
     WithdrawSignals: _grpc.UnaryUnaryMultiCallable[_signal_service_pb2.WithdrawSignalsRequest, _signal_service_pb2.WithdrawSignalsResponse]
     """WithdrawSignals takes back signals the caller published; everybody who was shown one is told by
@@ -84,7 +85,8 @@ class SignalServiceAsyncStub(SignalServiceStub):
     """PublishSignals stores a signed batch and logs it in the same transaction. Members may call it for
     themselves. Idempotent by batch id. At most 1,000 signals; all or none are stored.
     Errors: INVALID_REQUEST (at most 32 violations, with the total), SIGNATURE_INVALID, WRONG_MEMBER,
-    CODE_NOT_ALLOWED, EPOCH_NOT_VALID, ID_REUSED, SIGNAL_ID_REUSED.
+    CODE_NOT_ALLOWED, EPOCH_NOT_VALID, ID_REUSED, SIGNAL_ID_REUSED, QUOTA_EXCEEDED (the caller's active
+    signals or links on one subject are more than the rulebook allows).
     """
     WithdrawSignals: _aio.UnaryUnaryMultiCallable[_signal_service_pb2.WithdrawSignalsRequest, _signal_service_pb2.WithdrawSignalsResponse]  # type: ignore[assignment]
     """WithdrawSignals takes back signals the caller published; everybody who was shown one is told by
@@ -130,7 +132,8 @@ class SignalServiceServicer(metaclass=_abc_1.ABCMeta):
         """PublishSignals stores a signed batch and logs it in the same transaction. Members may call it for
         themselves. Idempotent by batch id. At most 1,000 signals; all or none are stored.
         Errors: INVALID_REQUEST (at most 32 violations, with the total), SIGNATURE_INVALID, WRONG_MEMBER,
-        CODE_NOT_ALLOWED, EPOCH_NOT_VALID, ID_REUSED, SIGNAL_ID_REUSED.
+        CODE_NOT_ALLOWED, EPOCH_NOT_VALID, ID_REUSED, SIGNAL_ID_REUSED, QUOTA_EXCEEDED (the caller's active
+        signals or links on one subject are more than the rulebook allows).
         """
 
     @_abc_1.abstractmethod
