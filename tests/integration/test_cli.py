@@ -255,6 +255,36 @@ async def test_the_doctor_finds_all_well_and_names_what_is_not(exchange: World) 
     assert [each["check"] for each in json.loads(ill.out) if not each["ok"]] == ["custodian custodian-b"]
 
 
+@online
+async def test_the_doctor_finds_too_few_custodians(exchange: World) -> None:
+    path = exchange.config_path("bank-south")
+    text = path.read_text()
+    for name in ("custodian-b", "custodian-c"):
+        text = text.replace(f"127.0.0.1:{exchange.network.ports[name]}", "127.0.0.1:1")
+    lame = path.with_name("lamer.toml")
+    lame.write_text(text)
+    ill = await run(exchange, "bank-south", "--config", str(lame), "doctor", "--json")
+    assert ill.code == 1
+    bad = {each["check"]: each["found"] for each in json.loads(ill.out) if not each["ok"]}
+    assert set(bad) == {"custodian custodian-b", "custodian custodian-c", "custodians"}
+    assert bad["custodians"].startswith("1 of 3 answer, and a token takes 2")
+
+
+@online
+async def test_the_doctor_finds_another_partys_certificate(exchange: World) -> None:
+    path = exchange.config_path("bank-north")
+    text = path.read_text()
+    for name in ("tls.pem", "tls.key"):
+        text = text.replace(f'"{name}"', f'"../bank-south/{name}"')
+    mixed = path.with_name("mixed.toml")
+    mixed.write_text(text)
+    ill = await run(exchange, "bank-north", "--config", str(mixed), "doctor", "--json")
+    assert ill.code == 1
+    bad = {each["check"]: each["found"] for each in json.loads(ill.out) if not each["ok"]}
+    assert set(bad) == {"identity"}
+    assert "that of bank-south, not bank-north's" in bad["identity"]
+
+
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A member's configuration with nobody at the other end."""

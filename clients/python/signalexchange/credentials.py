@@ -91,6 +91,20 @@ class TlsFiles:
         leaf = self._parse(self.certificate, read_file(self.certificate, "certificate"))
         return int(leaf.not_valid_after_utc.timestamp())
 
+    def spiffe_id(self) -> str:
+        """The one URI name of the certificate (SPIFFE X509-SVID, section 2). Raises ConfigError."""
+        leaf = self._parse(self.certificate, read_file(self.certificate, "certificate"))
+        try:
+            names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+            uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+        except (x509.ExtensionNotFound, ValueError):
+            uris = []
+        if len(uris) != 1:
+            raise ConfigError(
+                f"{self.certificate}: the certificate has not exactly one URI name, a SPIFFE id"
+            )
+        return uris[0]
+
     @staticmethod
     def _parse(path: Path, data: bytes) -> x509.Certificate:
         try:

@@ -80,11 +80,12 @@ async def _examine(given: Settings) -> list[Finding]:
     async with loaded[1] as client:
         if await check("hub", lambda: _roster(client)):
             versions: dict[str, int] = {}
+            await check("identity", lambda: _identity(client, config))
             await check("log", lambda: _log(client))
             await check("signing key", lambda: _signing_key(client, config))
             for name in config.custodians:
                 await check(f"custodian {name}", partial(_custodian, client, config, name, versions))
-            await check("custodians", lambda: _agreement(versions, config))
+            await check("custodians", lambda: _agreement(client, versions, config))
         if config.journal is not None:
             await check("journal", lambda: _journal(client))
     return findings
@@ -109,6 +110,19 @@ async def _roster(client: ExchangeClient) -> str:
     if client.member in client.roster.suspended:
         raise ConfigError(f"member {client.member!r} is suspended")
     return f"roster version {roster.version} verified; {party.kind} of group {party.group}"
+
+
+async def _identity(client: ExchangeClient, config: MemberConfig) -> str:
+    """Any enrolled party's certificate opens the connection: that it is this party's is seen here alone."""
+    held, roster = config.tls.files.spiffe_id(), await client.roster.roster()
+    party = roster.party(client.member)
+    if party is None or party.spiffe_id != held:
+        owner = roster.party_by_spiffe(held)
+        whose = f"that of {owner.id}" if owner is not None else "on nobody's entry of the roster"
+        raise ConfigError(
+            f"{config.tls.certificate}: the certificate's name {held} is {whose}, not {client.member}'s"
+        )
+    return f"the certificate is {client.member}'s: {held}"
 
 
 async def _log(client: ExchangeClient) -> str:
@@ -145,9 +159,15 @@ async def _custodian(
     return f"key manifest version {manifest.version} verified; {valid} keys valid now"
 
 
-async def _agreement(versions: dict[str, int], config: MemberConfig) -> str:
+async def _agreement(client: ExchangeClient, versions: dict[str, int], config: MemberConfig) -> str:
     if not config.custodians:
         return "none configured; computing tokens is not possible"
+    needed = (await client.roster.roster()).threshold
+    if len(versions) < needed:
+        raise ConfigError(
+            f"{len(versions)} of {len(config.custodians)} answer, and a token takes {needed}; "
+            "computing tokens is not possible"
+        )
     if len(set(versions.values())) > 1:
         held = ", ".join(f"{name}: {version}" for name, version in versions.items())
         raise ConfigError(f"the custodians hand out different versions of the key manifest ({held})")
