@@ -1,8 +1,8 @@
 """Publishing a signed batch: judged whole, stored and logged in one transaction, told to subscribers.
 
 Invariants: nothing is stored of a batch that is refused; the same batch id with the same Merkle root is one
-batch, however often it is sent, and repeating it is answered even when its signals would no longer pass; a
-signal id is never used twice, tombstones included.
+batch, however often it is sent, and repeating it is answered even when its signals would no longer pass, or
+the key that signed this very statement has ended; a signal id is never used twice, tombstones included.
 """
 
 import asyncio
@@ -38,9 +38,13 @@ async def publish(exchange: Exchange, party: Party, request: PublishSignalsReque
     """Store the batch. Raises Refusal as the contract says."""
     check_count(len(request.signals))
     now = exchange.clock()
-    statement = _open(exchange, party, request, now)
-    known = await exchange.store.batches([(party.id, statement.batch_id)])
-    if not known:
+    statement = _parse(exchange, party, request)
+    known = (await exchange.store.batches([(party.id, statement.batch_id)])).get(
+        (party.id, statement.batch_id)
+    )
+    if known is None or not await _logged(exchange.store, known.entry, request.statement):
+        _check_signature(exchange, party, request, now)
+    if known is None:
         validator = BatchValidator(
             party,
             statement,
@@ -59,23 +63,33 @@ async def publish(exchange: Exchange, party: Party, request: PublishSignalsReque
         check_batch(statement, request.signals)
     except (MalformedError, VerificationError) as error:
         raise invalid("statement", str(error)) from None
-    signals = None if known else validator.signals
+    signals = validator.signals if known is None else None
     return await exchange.writer.submit(Publish(exchange, party, request, statement, signals))
 
 
-def _open(exchange: Exchange, party: Party, request: PublishSignalsRequest, now: int) -> BatchStatement:
-    """The statement, if the caller signed it for this hub."""
+def _parse(exchange: Exchange, party: Party, request: PublishSignalsRequest) -> BatchStatement:
+    """The statement, if it is in the caller's name and for this hub."""
     try:
         statement = parse_statement(request.statement)
     except MalformedError as error:
         raise invalid("statement", str(error)) from None
     check_signer(exchange, party, statement.origin, statement.member)
-    key = signing_key(exchange, party, statement.key_id, now)
+    return statement
+
+
+async def _logged(store: Store, index: int, statement: bytes) -> bool:
+    """Whether the entry is the batch of this very statement, whose signature was checked then."""
+    (entry,) = await store.entries([index])
+    return BatchEntry.FromString(entry.payload).statement == statement
+
+
+def _check_signature(exchange: Exchange, party: Party, request: PublishSignalsRequest, now: int) -> None:
+    """Refuse a batch that no key of the caller's, valid at `now`, signed."""
+    key = signing_key(exchange, party, _parse(exchange, party, request).key_id, now)
     try:
         open_batch(request.statement, request.signature, key)
     except (MalformedError, VerificationError) as error:
         raise Refusal(ErrorReason.ERROR_REASON_SIGNATURE_INVALID, str(error)) from None
-    return statement
 
 
 def check_signer(exchange: Exchange, party: Party, origin: str, member: str) -> None:
@@ -159,7 +173,7 @@ class Publish(Change[PublishSignalsResponse]):
         if self._repeats:
             raise unavailable("the batch's first delivery was not stored; send it again")
         # The roster may have changed while the batch waited, even to another key of the same id.
-        _open(self._exchange, self._party, self._request, proposal.now)
+        _check_signature(self._exchange, self._party, self._request, proposal.now)
         taken = [
             (f"signals[{at}].signal_id", "is already known")
             for at, signal_id in enumerate(self._signal_ids)

@@ -2,8 +2,9 @@
 
 Who was shown a signal is found by scanning the access records and deliveries from its entry on: before the
 order is queued as far as the log goes, and the rest inside the writer's group. Invariants: an order is
-carried out whole or not at all, and once; nobody is told who couldn't have been shown the signal; erased
-content is out of every file before the order is acknowledged, a repeated order included.
+carried out whole or not at all, and once; repeating its statement is answered even when the key that signed
+it has ended; nobody is told who couldn't have been shown the signal; erased content is out of every file
+before the order is acknowledged, a repeated order included.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -55,12 +56,14 @@ async def withdraw(
     exchange: Exchange, party: Party, request: WithdrawSignalsRequest
 ) -> WithdrawSignalsResponse:
     """Carry out the order. Raises Refusal as the contract says."""
-    statement = _open(exchange, party, request, exchange.clock())
+    statement = _parse(exchange, party, request)
+    known = await exchange.store.order(party.id, statement.order_id)
+    if known is None or known.digest != sha256(request.statement).digest():
+        _check_signature(exchange, party, request, exchange.clock())
     states = await exchange.store.signals(list(statement.signal_ids))
     # Before the scan: an order that will be refused must not cost a walk through the log, whose length would
     # tell where another's signal stands; and what is unknown now would be missing from the scan.
     _check_own(party, statement, states)
-    known = await exchange.store.order(party.id, statement.order_id)
     audit = Audience(exchange, party, await _tokens(exchange.store, {} if known else states))
     size = exchange.writer.head.tree.size
     async for page in _scan(exchange.store, audit.first, size):
@@ -68,19 +71,23 @@ async def withdraw(
     return await exchange.writer.submit(Withdraw(exchange, party, request, statement, audit, size))
 
 
-def _open(exchange: Exchange, party: Party, request: WithdrawSignalsRequest, now: int) -> WithdrawalStatement:
-    """The statement, if the caller signed it for this hub."""
+def _parse(exchange: Exchange, party: Party, request: WithdrawSignalsRequest) -> WithdrawalStatement:
+    """The statement, if it is in the caller's name and for this hub."""
     try:
         statement = parse_withdrawal(request.statement)
     except MalformedError as error:
         raise invalid("statement", str(error)) from None
     check_signer(exchange, party, statement.origin, statement.member)
-    key = signing_key(exchange, party, statement.key_id, now)
+    return statement
+
+
+def _check_signature(exchange: Exchange, party: Party, request: WithdrawSignalsRequest, now: int) -> None:
+    """Refuse an order that no key of the caller's, valid at `now`, signed."""
+    key = signing_key(exchange, party, _parse(exchange, party, request).key_id, now)
     try:
         open_withdrawal(request.statement, request.signature, key)
     except (MalformedError, VerificationError) as error:
         raise Refusal(ErrorReason.ERROR_REASON_SIGNATURE_INVALID, str(error)) from None
-    return statement
 
 
 def _check_own(party: Party, statement: WithdrawalStatement, states: dict[bytes, SignalState]) -> None:
@@ -208,7 +215,7 @@ class Withdraw(Change[WithdrawSignalsResponse]):
             repeated = WithdrawSignalsResponse(receipt=Receipt(index=self._order.entry), repeated_order=True)
             return repeated, repeated.receipt
         # The roster may have changed while the order waited, even to another key of the same id.
-        _open(self._exchange, self._party, self._request, proposal.now)
+        _check_signature(self._exchange, self._party, self._request, proposal.now)
         states = self._own()
         delta = proposal.delta
         payload = WithdrawalEntry(

@@ -1,14 +1,17 @@
 """Roster versions, suspension and reinstatement, and what they do to calls and streams at once."""
 
 import asyncio
+import base64
 import os
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from signalexchange.envelope import parse_statement
 from signalexchange.note import Signer
 from signalexchange.roster import Roster, RosterChain, sign_roster
 from signalexchange.rulebook import Rulebook, default_text
@@ -155,3 +158,34 @@ async def test_a_party_that_left_the_roster_is_out_and_its_streams_end(hub: Runn
     await propose(hub, next_version(hub, parties=parties))
     assert (await refused(asyncio.wait_for(watch.read(), 5))).reason == "NOT_ENROLLED"
     assert (await refused(hub[SOUTH].log.GetCheckpoint(GetCheckpointRequest()))).reason == "NOT_ENROLLED"
+
+
+@pytest.mark.parametrize("how", ["ended", "replaced"])
+async def test_a_lost_answer_is_had_again_after_the_key_that_signed_it(hub: Running, how: str) -> None:
+    north, own = hub.pen(NORTH), signal()
+    batch, unsent = north.batch([own]), north.batch([signal()])
+    order, unsent_order = north.withdrawal([own.signal_id]), north.withdrawal([own.signal_id])
+    published = await hub[NORTH].signals.PublishSignals(batch)
+    withdrawn = await hub[NORTH].signals.WithdrawSignals(order)
+    parties = hub.hub._exchange.membership.roster.model_dump(mode="json")["parties"]
+    (key,) = next(party for party in parties if party["id"] == NORTH)["signing_keys"]
+    if how == "ended":
+        key["not_after"] = key["not_before"] + 1
+    else:
+        public = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
+        key.update(id="signing-2", public_key=base64.b64encode(public).decode())
+    await hub[OPERATOR].membership.ProposeRosterVersion(
+        ProposeRosterVersionRequest(note=next_version(hub, parties=parties))
+    )
+    again = await hub[NORTH].signals.PublishSignals(batch)
+    assert (again.repeated_batch, again.receipt.index) == (True, published.receipt.index)
+    order_again = await hub[NORTH].signals.WithdrawSignals(order)
+    assert (order_again.repeated_order, order_again.receipt.index) == (True, withdrawn.receipt.index)
+    # What was not stored before is refused as ever, and so is another statement over the same batch.
+    other = replace(north, key_id="signing-3").batch(
+        [own], batch_id=parse_statement(batch.statement).batch_id
+    )
+    for request in (unsent, other):
+        assert (await refused(hub[NORTH].signals.PublishSignals(request))).reason == "SIGNATURE_INVALID"
+    refusal = await refused(hub[NORTH].signals.WithdrawSignals(unsent_order))
+    assert refusal.reason == "SIGNATURE_INVALID"
