@@ -45,12 +45,15 @@ class Watched:
     """Material from files, read again when they change; the interceptor's directory of parties."""
 
     def __init__(self, config: CustodianConfig) -> None:
-        """Read everything. Raises ConfigError that names the file."""
+        """Read everything. Raises ConfigError that names the key."""
         self._config = config
         self._stamp = self._stamps()
-        chain = _named(config.roster, lambda: _read_chain(config.roster))
-        index = _named(config.roster, lambda: _index(chain.current, config.custodian))
-        keys = _named(config.manifest, lambda: self._read_keys(chain.current))
+        chain = _named("roster", config.roster, lambda: _read_chain(config.roster))
+        roster = chain.current
+        index = _named("custodian", config.roster, lambda: _index(roster, config.custodian))
+        note, manifest = _named("manifest", config.manifest, lambda: self._read_manifest(roster))
+        shares = _named("shares", config.shares[0], lambda: self._read_shares(roster, manifest))
+        keys = Keys(note, manifest, shares)
         self.material = Material(chain, index, keys)
 
     @property
@@ -104,13 +107,20 @@ class Watched:
         return keys
 
     def _read_keys(self, roster: Roster) -> Keys:
+        note, manifest = self._read_manifest(roster)
+        return Keys(note, manifest, self._read_shares(roster, manifest))
+
+    def _read_manifest(self, roster: Roster) -> tuple[bytes, KeyManifest]:
         note = read_file(self._config.manifest, "key manifest")
-        manifest = open_manifest(note, roster)
+        return note, open_manifest(note, roster)
+
+    def _read_shares(self, roster: Roster, manifest: KeyManifest) -> dict[tuple[int, int], bytes]:
         files = [read_shares(path) for path in self._config.shares]
         index = _index(roster, self._config.custodian)
-        if any(file.custodian != self._config.custodian or file.index != index for file in files):
-            raise VerificationError(f"a share file is not custodian {self._config.custodian}'s")
-        return Keys(note, manifest, matching(files, manifest))
+        for path, file in zip(self._config.shares, files, strict=True):
+            if file.custodian != self._config.custodian or file.index != index:
+                raise ConfigError(f"{path}: not a share file of custodian {self._config.custodian}")
+        return matching(files, manifest)
 
     def _stamps(self) -> dict[Path, tuple[int, int, int]]:
         config = self._config
@@ -124,13 +134,14 @@ class Watched:
         return stamps
 
 
-def _named(path: Path, read: Callable[[], Result]) -> Result:
+def _named(key: str, path: Path, read: Callable[[], Result]) -> Result:
+    """What `read` reads; its error becomes a ConfigError that names the configuration's key and the file."""
     try:
         return read()
-    except ConfigError:
-        raise
+    except ConfigError as error:  # names its file already
+        raise ConfigError(f"{key}: {error}") from None
     except ExchangeError as error:
-        raise ConfigError(f"{path}: {error}") from None
+        raise ConfigError(f"{key}: {path}: {error}") from None
 
 
 def _read_chain(folder: Path) -> RosterChain:

@@ -87,7 +87,10 @@ class Custodian:
             config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise ConfigError(f"data_dir: {config.data_dir}: {error.strerror}") from None
-        budgets = await Budgets.open(config.data_dir / "budgets.db")
+        try:
+            budgets = await Budgets.open(config.data_dir / "budgets.db")
+        except ConfigError as error:
+            raise ConfigError(f"data_dir: {error}") from None
         try:
             custodian = cls(config, watched, budgets, log)
             await custodian._listen(credentials)

@@ -86,7 +86,10 @@ class Hub:
         log = log or Log("hub")
         clock: Clock = ReplayClock(config.replay.clock) if config.replay else SystemClock()
         credentials = TlsFiles(config.tls.certificate, config.tls.key, config.tls.ca).credentials()
-        store = await SqliteStore.open(config.data_dir)
+        try:
+            store = await SqliteStore.open(config.data_dir)
+        except ConfigError as error:
+            raise ConfigError(f"data_dir: {error}") from None
         hub = cls(config, store, clock, log)
         try:
             exchange = await open_exchange(config, store, clock, hub._storage_failed, hub._report)

@@ -407,23 +407,29 @@ def broken(deployment: Deployment, what: str) -> None:
 @pytest.mark.parametrize(
     ("what", "named"),
     [
-        ("readable shares", "shares.json"),
-        ("other's shares", "share file"),
-        ("altered share", "phone, epoch 1"),
-        ("no shares", "shares.json"),
-        ("unsigned manifest", "manifest.note"),
-        ("no roster", "0001.note"),
-        ("bad roster", "rosters"),
-        ("another's key", "tls.key"),
-        ("no certificate", "tls.pem"),
-        ("other budgets", "budgets.db"),
+        ("readable shares", "shares: .*shares.json: the key shares may be read"),
+        ("other's shares", "shares: .*shares.json: not a share file of custodian"),
+        ("altered share", "shares: .*shares.json: phone, epoch 1"),
+        ("no shares", "shares: .*shares.json: "),
+        ("unsigned manifest", "manifest: .*manifest.note: "),
+        ("no roster", "roster: .*0001.note: "),
+        ("bad roster", "roster: .*rosters: "),
+        ("another's key", "tls.key: .*tls.key: not the key of the certificate"),
+        ("no certificate", "tls.certificate: .*tls.pem: "),
+        ("other budgets", "data_dir: .*budgets.db: "),
     ],
 )
 async def test_what_keeps_a_custodian_from_starting_is_named(tmp_path: Path, what: str, named: str) -> None:
     deployment = deploy(tmp_path)
     broken(deployment, what)
-    with pytest.raises(ConfigError, match=named):
+    with pytest.raises(ConfigError, match=f"^{named}"):
         await Custodian.start(config_of(deployment, NAMES[0]), Log("custodian", io.BytesIO()))
+
+
+async def test_a_custodian_that_is_not_on_the_roster_does_not_start(tmp_path: Path) -> None:
+    config = config_of(deploy(tmp_path), NAMES[0]).model_copy(update={"custodian": "nobody"})
+    with pytest.raises(ConfigError, match=r"^custodian: .*rosters: the roster has no custodian nobody"):
+        await Custodian.start(config, Log("custodian", io.BytesIO()))
 
 
 @pytest.mark.parametrize(

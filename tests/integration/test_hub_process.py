@@ -69,6 +69,14 @@ def _garbled_tls(deployment: Deployment) -> None:
     (deployment.folder / "hub" / "tls.pem").write_text("nothing")
 
 
+def _no_authority(deployment: Deployment) -> None:
+    (deployment.hub_config.parent / "ca.pem").unlink()
+
+
+def _file_for_data(deployment: Deployment) -> None:
+    (deployment.hub_config.parent / "data").write_text("")
+
+
 @pytest.mark.parametrize(
     ("break_it", "names"),
     [
@@ -80,8 +88,10 @@ def _garbled_tls(deployment: Deployment) -> None:
         (_another_log_key, "log.key"),
         (_garbled_genesis, "genesis"),
         (_another_origin, "origin"),
-        (_foreign_tls_key, "tls.key"),
-        (_garbled_tls, "tls.pem"),
+        (_foreign_tls_key, "^tls.key: .*tls.key: not the key"),
+        (_garbled_tls, "^tls.certificate: .*tls.pem: "),
+        (_no_authority, "^tls.ca: .*ca.pem: "),
+        (_file_for_data, "^data_dir: .*data: "),
     ],
 )
 async def test_a_hub_that_can_not_be_right_does_not_start(
@@ -108,7 +118,7 @@ async def test_a_database_of_another_log_is_refused(tmp_path: Path) -> None:
 async def test_two_hubs_never_share_a_database(tmp_path: Path) -> None:
     deployment = deploy(tmp_path)
     async with serving(deployment):
-        with pytest.raises(ConfigError, match="in use"):
+        with pytest.raises(ConfigError, match=r"^data_dir: .* in use"):
             async with serving(deployment):
                 pass
 
