@@ -17,6 +17,7 @@ from signalexchange.client import ExchangeClient
 from signalexchange.config import JournalFiles
 from signalexchange.connection import Connection
 from signalexchange.credentials import load_private_key
+from signalexchange.envelope import sign_batch
 from signalexchange.errors import (
     ConfigError,
     CustodianError,
@@ -38,7 +39,7 @@ from signalexchange.v1.identifier_pb2 import (
     SubjectToken,
 )
 from signalexchange.v1.log_entry_pb2 import BatchEntry
-from signalexchange.v1.signal_pb2 import WithdrawalReason
+from signalexchange.v1.signal_pb2 import Signal, WithdrawalReason
 from signalexchange.v1.signal_service_pb2 import PublishSignalsRequest, SignalChange
 from signalexchange.watch import state_name
 
@@ -202,6 +203,58 @@ async def test_a_key_that_is_not_the_rosters_signs_nothing(exchange: World) -> N
     async with ExchangeClient.from_config(unlisted) as client:
         with pytest.raises(ConfigError, match="lists no signing key 'other'"):
             await client.publish([draft(card())])
+
+
+async def test_what_may_be_stored_stays_pending_when_its_signature_or_id_is_refused(
+    exchange: World, north: ExchangeClient
+) -> None:
+    config = exchange.config("bank-north")
+    roster = await north.roster.roster()
+    taken, taken_note = _elsewhere(os.urandom(16), "case-taken")
+    await north.publisher.publish_signals([taken], taken_note.batch_id, [taken_note], taken.last_seen + 3600)
+    other, other_note = _elsewhere(taken_note.batch_id, "case-other")
+    unsigned, unsigned_note = _elsewhere(os.urandom(16), "case-unsigned")
+    fine, fine_note = _elsewhere(os.urandom(16), "case-fine")
+    elsewhere = exchange.deployment.folder / "kept"
+    elsewhere.mkdir()
+    create_key(elsewhere / "key")
+    files = JournalFiles.model_construct(path=elsewhere / "db", key=elsewhere / "key")
+    north_key = load_private_key(exchange.deployment.party_config("bank-north").with_name("signing.key"))
+    foreign_key = load_private_key(exchange.deployment.party_config("bank-south").with_name("signing.key"))
+    async with ExchangeClient.from_config(config.model_copy(update={"journal": files})) as client:
+        for message, note, key in (
+            (unsigned, unsigned_note, foreign_key),
+            (other, other_note, north_key),
+            (fine, fine_note, north_key),
+        ):
+            request = sign_batch(
+                [message.SerializeToString()],
+                origin=roster.origin,
+                member="bank-north",
+                key_id="signing-1",
+                batch_id=note.batch_id,
+                epoch=1,
+                sign=key.sign,
+            )
+            client.journal.prepare(Kind.BATCH, note.batch_id, request.SerializeToString(), [note])
+        before = client.journal.pending()
+        bad_signature, reused, done = await client.resume_pending()
+        assert isinstance(bad_signature, RefusedError)
+        assert bad_signature.reason == "SIGNATURE_INVALID"
+        assert isinstance(reused, RefusedError)
+        assert reused.reason == "ID_REUSED"
+        assert all("stays pending" in str(error) for error in (bad_signature, reused))
+        assert not isinstance(done, RefusedError)
+        assert client.journal.pending() == before[:2]
+        assert client.journal.signals_of("case-unsigned") == [unsigned_note]
+        assert client.journal.signals_of("case-other") == [other_note]
+
+
+def _elsewhere(batch_id: bytes, reference: str) -> tuple[Signal, SignalNote]:
+    """A signal built elsewhere and its note."""
+    own = signal()
+    tokens = (own.subject.value,)
+    return own, SignalNote(own.signal_id, batch_id, own.code, reference, tokens, b"{}", b"s" * 32)
 
 
 async def test_an_hsm_may_sign(exchange: World) -> None:

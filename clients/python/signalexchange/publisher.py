@@ -1,7 +1,8 @@
 """Publishing and withdrawing: everything is journalled before it is sent, and sent again byte for byte.
 
 Invariants: the same drafts are the same batch, whatever crashed in between; a refusal for good frees the
-batch id's bytes, so that the batch can be made anew; a receipt is kept only when its checkpoint was believed.
+batch id's bytes, so that the batch can be made anew, and tells that it was never stored; a receipt is kept
+only when its checkpoint was believed.
 Nothing is signed with a key that the roster doesn't list as valid.
 """
 
@@ -27,20 +28,28 @@ from signalexchange.v1.signal_pb2 import Signal, WithdrawalReason
 from signalexchange.v1.signal_service_pb2 import PublishSignalsRequest, WithdrawSignalsRequest
 
 MAX_BATCH = 1000
-# Reasons after which the same bytes would be refused again.
+# Reasons after which the same bytes would be refused again, and which tell that they never were accepted.
 FOR_GOOD = frozenset(
     {
         "INVALID_REQUEST",
         "MALFORMED",
-        "SIGNATURE_INVALID",
-        "WRONG_MEMBER",
         "CODE_NOT_ALLOWED",
         "EPOCH_NOT_VALID",
-        "ID_REUSED",
         "SIGNAL_ID_REUSED",
         "SIGNAL_UNKNOWN",
     }
 )
+# Reasons after which bytes and notes are kept, as the signals may be live or may yet pass; and what to do.
+KEPT = {
+    "SIGNATURE_INVALID": "it stays pending: have the roster list the key that signed it as valid again, then "
+    "run signalexchange journal resume",
+    "WRONG_MEMBER": "it stays pending: connect with the certificate of the member that signed it, then run "
+    "signalexchange journal resume",
+    "ID_REUSED": "the hub holds other content under this id, sent from a copy of this journal perhaps, so it "
+    "stays pending: look for it in what signalexchange log fetch brings, and use the journal that sent it",
+    "QUOTA_EXCEEDED": "it stays pending: withdraw signals or wait until some expire, then run signalexchange "
+    "journal resume",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +166,7 @@ class Publisher:
     async def resume_pending(self, timeout: float = TIMEOUT) -> list[Acknowledged | RefusedError]:  # noqa: ASYNC109
         """Send again what was prepared and not acknowledged, oldest first; the outcome of each.
 
+        What is refused for a reason in KEPT stays pending and holds up nothing after it.
         Raises RefusedError as soon as the hub can't be reached.
         """
         outcomes: list[Acknowledged | RefusedError] = []
@@ -164,7 +174,7 @@ class Publisher:
             try:
                 outcomes.append(await self._send(sent, timeout))
             except RefusedError as error:
-                if error.reason not in FOR_GOOD:
+                if error.reason not in FOR_GOOD and error.reason not in KEPT:
                     raise
                 outcomes.append(error)
         return outcomes
@@ -215,6 +225,8 @@ class Publisher:
         except RefusedError as error:
             if error.reason in FOR_GOOD and sent.state == "prepared":
                 await asyncio.to_thread(self._journal.refuse, sent, str(error), ids)
+            if (advice := KEPT.get(error.reason)) is not None:
+                raise RefusedError(error.status, error.reason, f"{error.message}; {advice}") from error
             raise
         await self._log.accept_receipt(receipt)
         await asyncio.to_thread(self._journal.acknowledge, sent, receipt.index, receipt.checkpoint)

@@ -117,14 +117,17 @@ def find(token: str | None, reference: str | None, as_json: bool) -> None:
 @json_option
 @with_client
 async def resume(client: ExchangeClient, as_json: bool) -> None:
-    """Send again, byte for byte, what was prepared and not acknowledged."""
+    """Send again, byte for byte, what was prepared and not acknowledged.
+
+    What is refused and may be stored all the same, or may yet pass, stays pending.
+    """
     outcomes = await client.resume_pending()
     refused = [each for each in outcomes if isinstance(each, RefusedError)]
     if as_json:
         done = len(outcomes) - len(refused)
         print_json({"acknowledged": done, "refused": [str(each) for each in refused]})
     else:
-        click.echo(f"{len(outcomes) - len(refused)} acknowledged, {len(refused)} refused for good")
+        click.echo(f"{len(outcomes) - len(refused)} acknowledged, {len(refused)} refused")
     for each in refused:
         note(f"refused: {each}")
     if refused:
