@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from signalexchange.signals import (
     rule_violations,
     violations,
 )
-from signalexchange.sources import read_drafts
+from signalexchange.sources import SourceError, read_drafts, read_rows
 from signalexchange.v1.signal_pb2 import WithdrawalReason
 
 MAX_SHOWN = 32
@@ -139,20 +140,25 @@ async def _preview(file: Path, with_tokens: bool, shown: int, as_json: bool) -> 
 
 
 def _check(file: Path, rulebook: Rulebook | None = None, kind: str = "") -> int:
-    """How many signals the file holds; raises InvalidSignalError, for at most 32 of its faults, or
-    SourceError.
+    """How many signals the file holds; raises InvalidSignalError, for at most 32 of its faults with their
+    total, or SourceError where the file can't be read to its end.
     """
-    now, total, faults = int(time.time()), 0, list[tuple[str, str]]()
-    for draft in read_drafts(file):
+    now, total, bad, faults = int(time.time()), 0, 0, list[tuple[str, str]]()
+    for draft in read_rows(file):
         total += 1
+        if isinstance(draft, SourceError):
+            bad += 1
+            column = f", column {draft.column}" if draft.column else ""
+            faults += [(f"{file}, row {draft.row}{column}", draft.why)][: MAX_SHOWN - len(faults)]
+            continue
         found = violations(draft, now)
         if rulebook is not None:
             found += rule_violations(draft, rulebook, kind, now)
-        faults += [(f"{draft.place}, {field}", why) for field, why in found]
-        if len(faults) >= MAX_SHOWN:
-            break
+        bad += len(found)
+        faults += [(f"{draft.place}, {field}", why) for field, why in found][: MAX_SHOWN - len(faults)]
     if faults:
-        raise InvalidSignalError("nothing was sent", faults[:MAX_SHOWN])
+        shown = f", the first {MAX_SHOWN} are" if bad > MAX_SHOWN else ""
+        raise InvalidSignalError(f"nothing was sent; faults: {bad}{shown}", faults)
     if total == 0:
         raise click.UsageError(f"{file} holds no signals")
     return total
@@ -193,12 +199,18 @@ async def withdraw(
     ids = sorted(set(ids))
     if not ids:
         raise click.UsageError("give signal ids, or --reference")
-    done = [
-        await client.withdraw(ids[start : start + MAX_BATCH], REASONS[reason])
-        for start in range(0, len(ids), MAX_BATCH)
-    ]
+    orders = [ids[start : start + MAX_BATCH] for start in range(0, len(ids), MAX_BATCH)]
+    done = [await client.withdraw(order, REASONS[reason]) for order in orders]
     if as_json:
-        print_json({"signals": len(ids), "orders": [_acknowledged(each) for each in done]})
+        print_json(
+            {
+                "signals": len(ids),
+                "orders": [
+                    _acknowledged(replace(each, signal_ids=tuple(order)))
+                    for each, order in zip(done, orders, strict=True)
+                ],
+            }
+        )
     else:
         entries = ", ".join(str(each.index) for each in done)
         click.echo(f"{len(ids)} signals withdrawn; log entry {entries}")
