@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 import click
 from pydantic import TypeAdapter, ValidationError
@@ -39,6 +39,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 NEW = click.Path(path_type=Path)
 """A file or folder that need not exist yet."""
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 
 
 def _plain_errors(command: Callable[P, None]) -> Callable[P, None]:
@@ -74,8 +75,9 @@ def main() -> None:
     help="A party to enrol; repeat. KIND is bank, ecommerce, payment_provider, auditor or operator. "
     "Without it: two banks, a payment provider, a shop, an auditor and the operator.",
 )
+@json_option
 @_plain_errors
-def init(folder: Path, origin: str, parties: tuple[str, ...]) -> None:
+def init(folder: Path, origin: str, parties: tuple[str, ...], as_json: bool) -> None:
     """Make a trial deployment in FOLDER: every key, certificate, roster and configuration.
 
     For trying things out on one machine. In a real exchange every institution makes its own keys; see
@@ -83,6 +85,15 @@ def init(folder: Path, origin: str, parties: tuple[str, ...]) -> None:
     """
     plan = provision.Plan(origin=origin, parties=_parties(parties) or provision.FOUNDERS)
     made = provision.provision(folder, plan)
+    if as_json:
+        _print_json(
+            {
+                "hub": str(made.hub_config),
+                "custodians": {name: str(made.custodian_config(name)) for name in plan.custodians},
+                "parties": {party.id: str(made.party_config(party.id)) for party in plan.parties},
+            }
+        )
+        return
     click.echo(f"A trial deployment is in {folder}. Start each of these in a terminal of its own:\n")
     for custodian in plan.custodians:
         click.echo(f"  exchange-hub custodian serve {_relative(made.custodian_config(custodian))}")
@@ -90,6 +101,10 @@ def init(folder: Path, origin: str, parties: tuple[str, ...]) -> None:
     click.echo("\nThen try, as one of the members:\n")
     for member in made.members[:1]:
         click.echo(f"  signalexchange --config {_relative(made.party_config(member.id))} doctor")
+
+
+def _print_json(document: Any) -> None:
+    click.echo(json.dumps(document, ensure_ascii=False, indent=2))
 
 
 def _parties(texts: tuple[str, ...]) -> tuple[provision.PartySpec, ...]:
@@ -128,7 +143,10 @@ def _relative(path: Path) -> Path:
 @click.argument("config", type=FILE)
 @_plain_errors
 def serve(config: Path) -> None:
-    """Run the hub that CONFIG, a TOML file, describes, until SIGTERM; SIGHUP reads the key manifest again."""
+    """Run the hub that CONFIG, a TOML file, describes, until SIGTERM; SIGHUP reads the key manifest again.
+
+    The certificate, its key and the callers' authority are read again by themselves when they change.
+    """
     loaded = hub_config.load_config(config)
     # What start-up allocated stays: freezing it spares the collector from walking it again and again.
     gc.freeze()
@@ -144,7 +162,10 @@ def custodian() -> None:
 @click.argument("config", type=FILE)
 @_plain_errors
 def custodian_serve(config: Path) -> None:
-    """Run the custodian that CONFIG, a TOML file, describes, until SIGTERM; SIGHUP reads its files again."""
+    """Run the custodian that CONFIG, a TOML file, describes, until SIGTERM; SIGHUP reads its files again.
+
+    It reads changed files by itself too: roster, manifest and shares within seconds, TLS files at a handshake.
+    """
     asyncio.run(custodian_process.serve(custodian_config.load_config(config)))
 
 
@@ -176,6 +197,7 @@ def ceremony_group() -> None:
 @click.option("--valid-from", type=int, required=True, help="Unix seconds.")
 @click.option("--valid-until", type=int, required=True, help="Unix seconds, not included.")
 @click.option("--previous", type=FILE, help="The manifest in force, whose keys stay listed.")
+@json_option
 @_plain_errors
 def deal(
     folder: Path,
@@ -186,6 +208,7 @@ def deal(
     valid_from: int,
     valid_until: int,
     previous: Path | None,
+    as_json: bool,
 ) -> None:
     """Deal new keys into FOLDER: a manifest to be signed, and a file of shares for each custodian.
 
@@ -196,6 +219,10 @@ def deal(
     specs = [ceremony.KeySpec(name, epoch, valid_from, valid_until, generation) for name in types]
     before = ceremony.read_manifest(previous, roster) if previous else None
     dealt = ceremony.deal(roster, specs, folder, before)
+    if as_json:
+        shares = {name: str(path) for name, path in dealt.shares.items()}
+        _print_json({"manifest": str(dealt.manifest), "shares": shares})
+        return
     click.echo(f"manifest, to be signed by every custodian: {dealt.manifest}")
     for name, path in dealt.shares.items():
         click.echo(f"shares for {name} alone: {path}")
@@ -209,17 +236,23 @@ def deal(
 )
 @click.option("--key", type=FILE, required=True, help="This custodian's signing key, PEM.")
 @click.option("--name", required=True, help="This custodian's id on the roster.")
+@json_option
 @_plain_errors
-def cosign(manifest: Path, rosters: Path, shares: tuple[Path, ...], key: Path, name: str) -> None:
+def cosign(
+    manifest: Path, rosters: Path, shares: tuple[Path, ...], key: Path, name: str, as_json: bool
+) -> None:
     """Verify MANIFEST and this custodian's own shares (Feldman), then add its signature to the file."""
     roster = _chain(rosters).current
     ceremony.cosign(roster, shares, manifest, Signer.from_private_key(name, load_private_key(key)))
-    click.echo(f"{manifest}: verified and signed by {name}")
+    if as_json:
+        _print_json({"manifest": str(manifest), "signed_by": name})
+    else:
+        click.echo(f"{manifest}: verified and signed by {name}")
 
 
 @main.group()
 def roster() -> None:
-    """Show, sign, check and install versions of the roster."""
+    """Show (which verifies), sign and install versions of the roster."""
 
 
 @roster.command("show")
@@ -274,24 +307,38 @@ def _roster_from_draft(path: Path, data: bytes) -> Roster:
 @click.argument("note", type=FILE)
 @click.option("--config", type=FILE, required=True, help="The operator's member.toml.")
 @click.option("--rulebook", type=FILE, help="The rulebook the version names, where it changed.")
+@json_option
 @_plain_errors
-def roster_propose(note: Path, config: Path, rulebook: Path | None) -> None:
+def roster_propose(note: Path, config: Path, rulebook: Path | None, as_json: bool) -> None:
     """Install NOTE, a version signed by the quorum, at the hub."""
     book = rulebook.read_bytes() if rulebook else b""
     request = ProposeRosterVersionRequest(note=note.read_bytes(), rulebook=book)
     answer = asyncio.run(_ask_hub(config, PROPOSE_ROSTER, request))
-    click.echo(f"installed; log entry {answer.receipt.index}")
+    if as_json:
+        _print_json({"index": answer.receipt.index, "checkpoint": answer.receipt.checkpoint.decode()})
+    else:
+        click.echo(f"installed; log entry {answer.receipt.index}")
 
 
 @roster.command("suspend")
 @click.argument("member")
 @click.option("--config", type=FILE, required=True, help="The operator's member.toml.")
 @click.option("--reason", required=True, help="Why; logged, so without personal data.")
+@json_option
 @_plain_errors
-def roster_suspend(member: str, config: Path, reason: str) -> None:
+def roster_suspend(member: str, config: Path, reason: str, as_json: bool) -> None:
     """Shut MEMBER out at once. Only a roster version that reinstates it lifts that."""
     answer = asyncio.run(_ask_hub(config, SUSPEND, SuspendMemberRequest(member=member, reason=reason)))
-    click.echo(f"{member} is suspended; log entry {answer.receipt.index}")
+    if as_json:
+        _print_json(
+            {
+                "member": member,
+                "index": answer.receipt.index,
+                "checkpoint": answer.receipt.checkpoint.decode(),
+            }
+        )
+    else:
+        click.echo(f"{member} is suspended; log entry {answer.receipt.index}")
 
 
 async def _ask_hub(config: Path, method: Method[Request, Response], request: Request) -> Response:
@@ -323,18 +370,21 @@ def key() -> None:
 @key.command("new")
 @click.argument("path", type=NEW)
 @click.option("--name", help="Print the public half as a verifier key of this name; without it as base64.")
+@json_option
 @_plain_errors
-def key_new(path: Path, name: str | None) -> None:
+def key_new(path: Path, name: str | None, as_json: bool) -> None:
     """Make an Ed25519 key in PATH (PEM, mode 0600) and print its public half for the roster."""
     try:
         made = pki.write_signing_key(path)
     except FileExistsError:
         raise ConfigError(f"{path}: exists; a key is never overwritten") from None
-    click.echo(
-        Signer.from_private_key(name, made).verifier.vkey
-        if name
-        else base64.b64encode(made.public_key().public_bytes_raw()).decode()
-    )
+    public_key = base64.b64encode(made.public_key().public_bytes_raw()).decode()
+    verifier_key = Signer.from_private_key(name, made).verifier.vkey if name else None
+    if as_json:
+        named = {"verifier_key": verifier_key} if verifier_key else {}
+        _print_json({"path": str(path), "public_key": public_key, **named})
+    else:
+        click.echo(verifier_key or public_key)
 
 
 @main.command()

@@ -134,12 +134,17 @@ async def test_publish_look_up_withdraw_and_verify(exchange: World, tmp_path: Pa
     assert [each["signal_id"] for each in found["signals"]] == [signal_id]
 
     evidence = tmp_path / "evidence"
-    disclosed = await run(exchange, "bank-north", "log", "disclose", signal_id, "--into", str(evidence))
-    assert disclosed.code == 0, disclosed.err
+    disclosed = await run(
+        exchange, "bank-north", "log", "disclose", signal_id, "--into", str(evidence), "--json"
+    )
+    assert disclosed.json["index"] == published["batches"][0]["index"]
     withdrawn = await run(
         exchange, "bank-north", "withdraw", "--reference", "case-1", "--reason", "refuted", "--json"
     )
     assert withdrawn.json["signals"] == 1
+    (order,) = withdrawn.json["orders"]
+    assert len(order["signals"]) == 1
+    assert order["signals"][0] in published["batches"][0]["signals"]
 
     fetched = (await run(exchange, "bank-north", "log", "fetch", str(evidence), "--json")).json
     assert fetched["receipts"] == 2
@@ -328,6 +333,20 @@ def test_a_bad_row_is_named_before_anything_leaves(
     assert refused.exit_code == 2
     assert expected in refused.stderr
     assert changes.get("subject", "4111111111111112") not in refused.stderr.replace(str(signals), "")
+
+
+def test_all_bad_rows_are_counted_and_the_first_named(alone: Path, tmp_path: Path) -> None:
+    signals = write_signals(tmp_path / "a.csv", range(30), subject="4111111111111112")
+    rows = signals.read_text().splitlines()
+    worse = write_signals(tmp_path / "b.csv", range(10), confidence="101").read_text().splitlines()
+    signals.write_text("\n".join([*rows, *worse[1:]]) + "\n")
+    refused = invoke(alone, "publish", str(signals), "--dry-run")
+    assert refused.exit_code == 2
+    assert "nothing was sent; faults: 40, the first 32 are: " in refused.stderr
+    assert "row 1, column subject: not a valid card" in refused.stderr
+    assert "row 32, confidence: must be 0 to 100" in refused.stderr
+    assert "row 33" not in refused.stderr
+    assert "4111111111111112" not in refused.stderr
 
 
 def test_exit_codes_and_one_line_errors(alone: Path, tmp_path: Path) -> None:

@@ -211,8 +211,11 @@ async def open_(client: ExchangeClient, indices: Sequence[int], as_json: bool) -
 @click.argument("signal_id")
 @click.option("--output", type=NEW_FILE, help="Write the disclosure (JSON) to a file.")
 @click.option("--into", type=FOLDER, help="Put it into an evidence folder, where `log verify` checks it.")
+@json_option
 @with_client
-async def disclose(client: ExchangeClient, signal_id: str, output: Path | None, into: Path | None) -> None:
+async def disclose(
+    client: ExchangeClient, signal_id: str, output: Path | None, into: Path | None, as_json: bool
+) -> None:
     """Disclose one published signal of one's own, and no other of its batch, with the proof that it was
     signed.
 
@@ -233,7 +236,8 @@ async def disclose(client: ExchangeClient, signal_id: str, output: Path | None, 
     if output is not None:
         _write(output, disclosure.text().encode())
         note(f"the disclosure is in {output}")
-    if into is None and output is None:
+    # The disclosure is JSON already: --json prints it also where a file was written.
+    if as_json or (into is None and output is None):
         click.echo(disclosure.text(), nl=False)
 
 
