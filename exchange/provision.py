@@ -322,15 +322,20 @@ def _configure_party(deployment: Deployment, party: PartySpec) -> None:
         *_TLS,
         *("[trust]", 'genesis = "../../rosters/0001.note"'),
     ]
+    # Auditors and the operator too remember checkpoints between runs: a fork shows by what was seen before.
+    _new_secret(home / "journal.key")
+    lines += ["[journal]", 'path = "journal.db"', 'key = "journal.key"']
     if party.kind in MEMBER_KINDS:
-        for name in ("journal.key", "tokens.key"):
-            pki.write_private(home / name, secrets.token_hex(32).encode() + b"\n")
+        _new_secret(home / "tokens.key")
         lines += [
             *("[signing]", f'key_id = "{SIGNING_KEY_ID}"', 'key = "signing.key"'),
-            *("[journal]", 'path = "journal.db"', 'key = "journal.key"'),
             *("[token_cache]", 'path = "tokens.cache"', 'key = "tokens.key"'),
         ]
     _write_config(deployment.party_config(party.id), lines)
+
+
+def _new_secret(path: Path) -> None:
+    pki.write_private(path, secrets.token_hex(32).encode() + b"\n")
 
 
 _TLS = ("[tls]", 'certificate = "tls.pem"', 'key = "tls.key"', 'ca = "ca.pem"')

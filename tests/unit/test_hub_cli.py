@@ -1,12 +1,18 @@
 """The command `exchange-hub`: mistakes are one line, and nothing is written before they are found."""
 
+import json
+import time
+from base64 import b64decode
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from signalexchange.config import load_config
+from signalexchange.journal import Journal
 
 from exchange.cli import main
+from exchange.provision import FOUNDERS, Plan, provision
 
 
 def invoke(*arguments: str) -> Any:
@@ -55,3 +61,41 @@ def test_what_the_system_refuses_is_one_line_that_names_the_path(tmp_path: Path)
     file = tmp_path / "file"
     file.write_text("")
     assert str(file) in one_line(invoke("init", str(file)), 1)
+
+
+def test_every_party_of_a_trial_has_a_journal(tmp_path: Path) -> None:
+    made = invoke("init", str(tmp_path / "trial"), "--json")
+    assert made.exit_code == 0, made.output
+    document = json.loads(made.stdout)
+    assert set(document["parties"]) == {party.id for party in FOUNDERS}
+    for name, path in document["parties"].items():
+        config = load_config(Path(path))
+        assert config.member == name
+        assert config.journal is not None
+        Journal(config.journal.path, config.journal.key).close()
+    assert Path(document["hub"]).is_file()
+    assert all(Path(path).is_file() for path in document["custodians"].values())
+
+
+def test_key_and_ceremony_print_json_for_scripts(tmp_path: Path) -> None:
+    key = json.loads(invoke("key", "new", str(tmp_path / "a.key"), "--name", "a", "--json").stdout)
+    assert key["path"] == str(tmp_path / "a.key")
+    assert key["verifier_key"].startswith("a+")
+    assert len(b64decode(key["public_key"])) == 32
+    assert "verifier_key" not in json.loads(invoke("key", "new", str(tmp_path / "b.key"), "--json").stdout)
+    trial = provision(tmp_path / "trial", Plan())
+    now = int(time.time())
+    rosters = ("--roster", str(trial.rosters))
+    dealt = invoke(
+        *("ceremony", "deal", str(tmp_path / "dealt"), *rosters, "--type", "phone", "--epoch", "1"),
+        *("--valid-from", str(now), "--valid-until", str(now + 86_400), "--json"),
+    )
+    assert dealt.exit_code == 0, dealt.output
+    files = json.loads(dealt.stdout)
+    assert set(files["shares"]) == set(trial.plan.custodians)
+    name = next(iter(files["shares"]))
+    signed = invoke(
+        *("ceremony", "cosign", files["manifest"], *rosters, "--shares", files["shares"][name]),
+        *("--key", str(trial.folder / "custodians" / name / "manifest.key"), "--name", name, "--json"),
+    )
+    assert json.loads(signed.stdout) == {"manifest": files["manifest"], "signed_by": name}
