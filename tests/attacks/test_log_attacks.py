@@ -317,6 +317,48 @@ def test_a_withdrawal_takes_back_no_more_than_was_ordered(tmp_path: Path) -> Non
     assert report.verified["withdrawals"] == 1
 
 
+@pytest.mark.parametrize(
+    ("place", "what"),
+    [
+        ((2, 0), "entry 2, which is not a batch"),
+        ((3, 0), "another member's, in entry 3"),
+        ((1, 3), "signal 3 of entry 1, which has 3"),
+    ],
+)
+@pytest.mark.parametrize("with_statement", [True, False])
+def test_a_withdrawal_takes_back_its_member_s_own_signals(
+    tmp_path: Path, place: tuple[int, int], what: str, with_statement: bool
+) -> None:
+    log = filled_log()
+    index = log.withdrawal([(1, 1), place])
+    if not with_statement:
+        del log.receipts[-1]
+    log.collect(tmp_path)
+    report = audit(log, tmp_path)
+    found(report, "withdrawals", index)
+    assert what in report.problems[-1].what
+    assert report.verified["withdrawals"] == 1
+
+
+def test_a_withdrawal_shows_by_its_batch_s_header_alone_and_in_any_order(tmp_path: Path) -> None:
+    log = filled_log()
+    index = log.withdrawal([(3, 0)])
+    bare = log.openings[3].model_copy(update={"payload": None, "payload_opening": None})
+    log.openings = [log.openings[index], *log.openings[:3], bare, *log.openings[4:index]]
+    log.receipts = [held for held in log.receipts if held.index != 3]
+    log.collect(tmp_path)
+    found(audit(log, tmp_path), "withdrawals", index)
+
+
+def test_a_withdrawal_from_an_entry_that_is_not_opened_is_no_problem(tmp_path: Path) -> None:
+    log = filled_log()
+    del log.openings[1]
+    log.collect(tmp_path)
+    report = audit(log, tmp_path)
+    assert report.ok
+    assert report.verified["withdrawals"] == 1
+
+
 def test_an_auditor_s_opening_names_entries_of_its_past(tmp_path: Path) -> None:
     log = filled_log()
     log.append(EntryType.ENTRY_TYPE_OPENING, "auditor", OpeningEntry(indices=[1, 6]))

@@ -2,7 +2,7 @@
 
 Invariants: an entry's content is looked at only after its commitments opened; a signature counts under the
 key that the roster in force at the entry's place gave its member at the entry's time, never under another;
-each batch id of a member stands on the log once.
+each batch id of a member stands on the log once; a withdrawal takes back signals of its own member's batches.
 """
 
 from bisect import bisect_left
@@ -24,7 +24,14 @@ from signalexchange.evidence import HeldReceipt, Opening
 from signalexchange.report import Report
 from signalexchange.roster import Roster
 from signalexchange.tiles import TILE_WIDTH, read_leaves
-from signalexchange.v1.log_entry_pb2 import BatchEntry, EntryHeader, OpeningEntry, WithdrawalEntry
+from signalexchange.v1.log_entry_pb2 import (
+    BatchEntry,
+    EntryHeader,
+    EntryType,
+    OpeningEntry,
+    SignalPosition,
+    WithdrawalEntry,
+)
 
 
 class EntryOpener:
@@ -59,6 +66,15 @@ class Held(NamedTuple):
     checkpoint: Checkpoint
 
 
+class _Withdrawn(NamedTuple):
+    """A withdrawal's entry; `signed` tells that its statement was there and its signature good."""
+
+    entry: int
+    member: str
+    positions: Sequence[SignalPosition]
+    signed: bool
+
+
 class EntryChecker:
     """Judges opened entries, each once, and writes what it finds into the report.
 
@@ -86,6 +102,13 @@ class EntryChecker:
         for disclosure in disclosures:
             self.disclosures[disclosure.index].append(disclosure)
         self._batches: set[tuple[str, bytes]] = set()
+        self._issued: dict[int, tuple[str, int | None]] = {}
+        self._withdrawn: list[_Withdrawn] = []
+
+    def note(self, index: int, header: EntryHeader) -> None:
+        """Take in an entry's header, its payload opened or not."""
+        if header.type == EntryType.ENTRY_TYPE_BATCH:
+            self._issued.setdefault(index, (header.member, None))
 
     def judge(self, index: int, header: EntryHeader, payload: Message) -> None:
         """Check what the entry says, and the receipts and disclosures in hand about it."""
@@ -100,8 +123,15 @@ class EntryChecker:
         for disclosure in self.disclosures.pop(index, ()):
             self._disclosure(index, header, disclosure, payload)
 
-    def left_over(self) -> None:
-        """Count the receipts and disclosures of entries that were never judged as not checked."""
+    def finish(self, opened: Sequence[int]) -> None:
+        """Check what withdrawals take back, and count the receipts and disclosures of entries that were never
+        judged as not checked. `opened` is non-zero at the entries whose headers were.
+        """
+        for withdrawn in self._withdrawn:
+            if what := self._misplaced(withdrawn, opened):
+                self.report.problem("withdrawals", withdrawn.entry, what)
+            elif withdrawn.signed:
+                self.report.count("withdrawals")
         receipts = sum(len(held) for held in self.receipts.values())
         disclosures = sum(len(shown) for shown in self.disclosures.values())
         self.report.skip("receipt of an entry that is not opened", receipts)
@@ -130,6 +160,7 @@ class EntryChecker:
             if key is None:
                 return
             envelope.open_batch(payload.statement, payload.signature, key)
+            self._issued[index] = (header.member, statement.count)
             if (statement.member, statement.batch_id) in self._batches:
                 raise VerificationError("the batch stands on the log twice")
         except ExchangeError as error:
@@ -149,6 +180,7 @@ class EntryChecker:
                 raise VerificationError("withdraws signals that were not on the log yet")
             if not statements:
                 self.report.skip("withdrawal whose statement is not in the folder")
+                self._withdrawn.append(_Withdrawn(index, header.member, payload.positions, signed=False))
                 return
             statement = envelope.parse_withdrawal(statements[0])
             key = self._key(index, header, statement.origin, statement.member, statement.key_id)
@@ -160,7 +192,21 @@ class EntryChecker:
         except ExchangeError as error:
             self.report.problem("withdrawals", index, error)
             return
-        self.report.count("withdrawals")
+        self._withdrawn.append(_Withdrawn(index, header.member, payload.positions, signed=True))
+
+    def _misplaced(self, withdrawn: "_Withdrawn", opened: Sequence[int]) -> str | None:
+        """Which position is none of a batch of the withdrawal's member, as far as entries are open."""
+        for place in withdrawn.positions:
+            if not opened[place.index]:
+                continue
+            member, count = self._issued.get(place.index, (None, None))
+            if member is None:
+                return f"withdraws from entry {place.index}, which is not a batch"
+            if member != withdrawn.member:
+                return f"withdraws a signal of another member's, in entry {place.index}"
+            if count is not None and place.position >= count:
+                return f"withdraws signal {place.position} of entry {place.index}, which has {count}"
+        return None
 
     def _receipt(self, index: int, held: Held, payload: Message) -> None:
         statement, checkpoint = held.receipt.statement, held.checkpoint

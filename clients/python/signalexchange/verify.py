@@ -267,13 +267,14 @@ class _Verification:
                 check = "headers" if opening.payload is None else "payloads"
                 self.report.problem(check, index, error)
                 continue
+            checker.note(index, header)
             if payload is not None and not flags[index] & _PAYLOAD:
                 checker.judge(index, header, payload)
             flags[index] |= _HEADER if payload is None else _HEADER | _PAYLOAD
             if number % TILE_WIDTH == 0:
                 self.progress("entries", min(number, self.proved), self.proved)
         self.progress("entries", self.proved, self.proved)
-        checker.left_over()
+        checker.finish(flags)
         self._count_opened(flags)
 
     def _count_opened(self, flags: bytearray) -> None:
