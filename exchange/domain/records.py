@@ -64,8 +64,12 @@ class NewSignal(NamedTuple):
 
 
 class Hit(NamedTuple):
-    """An active signal that bears on a token asked about."""
+    """An active signal that bears on a token asked about; audience and tlp of the link it was found through
+    are 0 where it is the token's own."""
 
+    link_audience: int
+    link_tlp: int
+    place: int
     issuer: str
     type: int
     epoch: int
@@ -93,13 +97,16 @@ class SignalState(NamedTuple):
 
 
 class Link(NamedTuple):
-    """`issuer` says that `token`, of `type` and `epoch`, and `subject` are one, in the signal at `place`."""
+    """`issuer` says that `token`, of `type` and `epoch`, and `subject` are one, in the signal at `place`;
+    audience and tlp are that signal's."""
 
     token: bytes
     type: int
     epoch: int
     subject: bytes
     issuer: str
+    audience: int
+    tlp: int
     place: int
     expires_at: int
 

@@ -56,8 +56,8 @@ class Store(Protocol):
     async def order(self, member: str, order_id: bytes) -> Order | None:
         """A withdrawal carried out before."""
 
-    async def linked_tokens(self, states: Sequence[SignalState]) -> dict[int, list[bytes]]:
-        """By place: tokens through which the signals were findable besides their own."""
+    async def linked_tokens(self, states: Sequence[SignalState]) -> dict[int, list[tuple[bytes, int]]]:
+        """By place: tokens through which the signals were findable besides their own, and for whom."""
 
     async def due(self, now: int, limit: int) -> tuple[list[SignalState], list[tuple[int, int]]]:
         """Expired signals that have content, about `limit`, and (entry, next expiry) of their batches

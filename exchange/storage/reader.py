@@ -147,18 +147,18 @@ class Reader:
             found.update({row[1]: SignalState(*row) for row in rows})
         return found
 
-    async def linked_tokens(self, states: Sequence[SignalState]) -> dict[int, list[bytes]]:
-        """By place: tokens through which the signals were findable besides their own."""
-        found: dict[int, list[bytes]] = {}
+    async def linked_tokens(self, states: Sequence[SignalState]) -> dict[int, list[tuple[bytes, int]]]:
+        """By place: tokens through which the signals were findable besides their own, and for whom."""
+        found: dict[int, list[tuple[bytes, int]]] = {}
         if await self._one("SELECT EXISTS (SELECT 1 FROM links)") == (0,):
             return found
         for state in states:
             rows = await self._rows(
-                "SELECT token FROM links WHERE place = ?1 AND token IS NOT ?2"
-                " UNION SELECT token FROM links WHERE subject = ?2 AND issuer = ?3",
-                (state.place, state.token, state.issuer),
+                # Every link stands both ways round, and the key begins with these two.
+                "SELECT DISTINCT subject, audience FROM links WHERE token = ? AND issuer = ?",
+                (state.token, state.issuer),
             )
-            found[state.place] = [token for (token,) in rows]
+            found[state.place] = [(token, audience) for token, audience in rows]
         return found
 
     async def events(self, member: str, after: int, limit: int) -> list[StoredEvent]:

@@ -163,11 +163,13 @@ class SqliteStore(Reader):
             asked = ",".join(f"?{at}" for at in range(1, len(parameters) + 1))
             now_at = f"?{len(parameters) + 1}"
             rows = await self._writer_rows(
-                f"SELECT token, issuer, type, epoch, {_EVIDENCE} FROM signals"  # noqa: S608 - marks only
+                f"SELECT token, 0, 0, place, issuer, type, epoch, {_EVIDENCE} FROM signals"  # noqa: S608 - marks only
                 f" WHERE token IN ({asked}) AND status = 0 AND expires_at > {now_at}"
                 " UNION ALL"
-                f" SELECT l.token, s.issuer, l.type, l.epoch, {_EVIDENCE} FROM"
-                "  (SELECT DISTINCT token, type, epoch, subject, issuer FROM links"
+                f" SELECT l.token, link_audience, link_tlp, s.place, s.issuer, l.type, l.epoch,"
+                f" {_EVIDENCE} FROM"
+                "  (SELECT DISTINCT token, type, epoch, subject, issuer, audience AS link_audience,"
+                "   tlp AS link_tlp FROM links"
                 f"   WHERE token IN ({asked}) AND expires_at > {now_at}) l"
                 " CROSS JOIN signals s ON s.token = l.subject AND s.issuer = l.issuer"
                 f" WHERE status = 0 AND s.expires_at > {now_at}",
@@ -217,7 +219,6 @@ class SqliteStore(Reader):
             _, parameters = padded(chunk)
             asked = ",".join(f"?{at}" for at in range(1, len(parameters) + 1))
             issuer_at, now_at = f"?{len(parameters) + 1}", f"?{len(parameters) + 2}"
-            # Both parts are answered by an index alone.
             rows = await self._writer_rows(
                 "SELECT 0, token, count(*) FROM signals INDEXED BY signals_by_token"  # noqa: S608 - marks only
                 f" WHERE token IN ({asked}) AND issuer = {issuer_at} AND status = 0 AND expires_at > {now_at}"

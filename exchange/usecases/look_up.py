@@ -1,8 +1,8 @@
 """Looking up subjects: what other groups say about tokens, scored, with its access record on the log first.
 
-Invariants: the caller's own group is left out; a signal counts only within its audience and where the
-purpose shows its code; the answer names no issuer and no signal; hits are recorded, misses are neither
-stored nor logged.
+Invariants: the caller's own group is left out; a signal counts only within its audience, and that of the
+link it is found through, and where the purpose shows its code; the answer names no issuer and no signal;
+hits are recorded, misses are neither stored nor logged.
 """
 
 import os
@@ -104,14 +104,24 @@ class LookUp(Change[LookUpSubjectsResponse]):
         membership = self._exchange.membership
         asked = (self._request.type, self._request.epoch)
         kind = party.kind_value
-        visible = []
+        # By place: two links may lead to one signal, which counts once, under the milder marking.
+        visible: dict[int, Evidence] = {}
         for hit in hits:
             group = membership.counted_group(hit.issuer)
             if group is None or group == party.group or (hit.type, hit.epoch) != asked:
                 continue
-            if hit.code in purpose.code_set and (hit.audience == 0 or hit.audience >> kind & 1):
-                visible.append(Evidence(group, hit.code, hit.confidence, hit.grade, hit.tlp, hit.last_seen))
-        return visible
+            if (
+                hit.code in purpose.code_set
+                and (hit.audience == 0 or hit.audience >> kind & 1)
+                and (hit.link_audience == 0 or hit.link_audience >> kind & 1)
+            ):
+                tlp = max(hit.tlp, hit.link_tlp)
+                known = visible.get(hit.place)
+                if known is None or tlp < known.tlp:
+                    visible[hit.place] = Evidence(
+                        group, hit.code, hit.confidence, hit.grade, tlp, hit.last_seen
+                    )
+        return list(visible.values())
 
 
 def access_record(

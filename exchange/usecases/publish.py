@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 from signalexchange.envelope import check_batch, open_batch, parse_statement
 from signalexchange.errors import MalformedError, VerificationError
 from signalexchange.roster import Party, kind_value
+from signalexchange.rulebook import audience_mask
 from signalexchange.v1.error_reason_pb2 import ErrorReason
 from signalexchange.v1.identifier_pb2 import Receipt
 from signalexchange.v1.log_entry_pb2 import BatchEntry, DeliveryEntry, EntryType
@@ -239,13 +240,23 @@ class Publish(Change[PublishSignalsResponse]):
 
     def _links(self, signal: ValidSignal, at: int) -> list[Link]:
         """Both ways: whoever asks for either token finds the issuer's signals on the other."""
-        subject, expires = signal.message.subject, signal.message.expires_at
+        message = signal.message
         rows = []
-        for link in signal.message.links:
-            rows.append(Link(link.value, link.type, link.epoch, subject.value, self._party.id, at, expires))
-            rows.append(
-                Link(subject.value, subject.type, subject.epoch, link.value, self._party.id, at, expires)
-            )
+        for link in message.links:
+            for token, other in ((link, message.subject), (message.subject, link)):
+                rows.append(
+                    Link(
+                        token.value,
+                        token.type,
+                        token.epoch,
+                        other.value,
+                        self._party.id,
+                        audience_mask(tuple(message.audience)),
+                        message.tlp,
+                        at,
+                        message.expires_at,
+                    )
+                )
         return rows
 
     def _tell(self, proposal: Proposal, signal: ValidSignal) -> None:

@@ -105,11 +105,13 @@ def _check_own(party: Party, statement: WithdrawalStatement, states: dict[bytes,
         )
 
 
-async def _tokens(store: Store, states: dict[bytes, SignalState]) -> list[tuple[SignalState, list[bytes]]]:
-    """The signals that can have been shown, with every token that led to them."""
+async def _tokens(
+    store: Store, states: dict[bytes, SignalState]
+) -> list[tuple[SignalState, list[tuple[bytes, int]]]]:
+    """The signals that can have been shown, with every token that led to them and that link's audience."""
     active = [state for state in states.values() if state.status == Status.ACTIVE and state.token]
     linked = await store.linked_tokens(active)
-    return [(state, [state.token or b"", *linked.get(state.place, ())]) for state in active]
+    return [(state, [(state.token or b"", 0), *linked.get(state.place, ())]) for state in active]
 
 
 async def _scan(store: Store, start: int, stop: int) -> AsyncIterator[list[Shown]]:
@@ -121,15 +123,15 @@ class Audience:
     """Works out from access records and deliveries who was shown which signals of one issuer."""
 
     def __init__(
-        self, exchange: Exchange, issuer: Party, signals: list[tuple[SignalState, list[bytes]]]
+        self, exchange: Exchange, issuer: Party, signals: list[tuple[SignalState, list[tuple[bytes, int]]]]
     ) -> None:
         self._exchange = exchange
         self._issuer = issuer
-        self._by_token: dict[bytes, list[SignalState]] = {}
+        self._by_token: dict[bytes, list[tuple[SignalState, int]]] = {}
         self._by_id = {state.signal_id: state for state, _ in signals}
         for state, tokens in signals:
-            for token in tokens:
-                self._by_token.setdefault(token, []).append(state)
+            for token, audience in tokens:
+                self._by_token.setdefault(token, []).append((state, audience))
         places = [state.place for state, _ in signals]
         self.first = min(places) // POSITIONS if places else 1 << 62
         """Entry from which on signals can have been shown."""
@@ -149,14 +151,14 @@ class Audience:
             access = AccessEntry.FromString(shown.payload)
             for at in range(0, len(access.hits), _TOKEN):
                 token = access.hits[at : at + _TOKEN]
-                for state in self._by_token.get(token, ()):
-                    if self._could_see(shown.member, access.purpose, state):
+                for state, link_audience in self._by_token.get(token, ()):
+                    if self._could_see(shown.member, access.purpose, state, link_audience):
                         self._tell(state, Told(shown.member, access.type, access.epoch, token))
 
     def _tell(self, state: SignalState, told: Told) -> None:
         self.told.setdefault(state.signal_id, {}).setdefault(told.member, told)
 
-    def _could_see(self, member: str, purpose: str, state: SignalState) -> bool:
+    def _could_see(self, member: str, purpose: str, state: SignalState, link_audience: int) -> bool:
         membership = self._exchange.membership
         reader = membership.roster.party(member)
         rule = membership.rulebook.purpose(purpose)
@@ -166,6 +168,7 @@ class Audience:
             and rule is not None
             and state.code in rule.code_set
             and audience_allows(state.audience, reader.kind)
+            and audience_allows(link_audience, reader.kind)
         )
 
 

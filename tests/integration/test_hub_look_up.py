@@ -91,6 +91,26 @@ async def test_links_join_only_the_issuers_own_signals(hub: Running) -> None:
     assert [reason.code for reason in risk.reasons] == ["cash-out-suspected"]
 
 
+async def test_a_links_audience_and_marking_hold_for_what_is_found_through_it(hub: Running) -> None:
+    card, merchant = os.urandom(32), os.urandom(32)
+    about = signal(merchant, subject=subject(merchant, type_=MERCHANT), tlp=1)
+    link: dict[str, Any] = {"code": "same-subject", "grade": 3, "links": [subject(merchant, type_=MERCHANT)]}
+    banks = [PartyKind.PARTY_KIND_BANK]
+    await publish(hub, NORTH, about, signal(card, tlp=4, audience=banks, **link))
+    assert not (await ask(hub, SHOP, card)).subjects
+    (alone,) = (await ask(hub, SOUTH, card)).subjects
+    assert alone.handling == 4
+    assert [(await ask(hub, SHOP, merchant, type_=MERCHANT)).subjects[0].handling] == [1]
+    # A second link, for everybody: what both lead to counts once, under the milder marking.
+    await publish(hub, NORTH, signal(card, tlp=2, **link))
+    (risk,) = (await ask(hub, SHOP, card)).subjects
+    (both,) = (await ask(hub, SOUTH, card)).subjects
+    assert (risk.handling, both.handling) == (2, 2)
+    assert risk.score == both.score == alone.score
+    await hub[NORTH].signals.WithdrawSignals(hub.pen(NORTH).withdrawal([about.signal_id]), timeout=10)
+    assert not (await ask(hub, SOUTH, card)).subjects
+
+
 async def test_the_access_record_holds_hits_and_digests_and_no_miss(hub: Running) -> None:
     token, miss = os.urandom(32), os.urandom(32)
     await publish(hub, NORTH, signal(token))

@@ -208,6 +208,21 @@ async def test_subscribers_are_told_of_new_signals_they_may_see(hub: Running) ->
     assert await south.quiet()
 
 
+async def test_only_who_could_use_the_link_is_told_of_a_withdrawal(hub: Running) -> None:
+    token, linked = os.urandom(32), os.urandom(32)
+    about = signal(token)
+    joined = signal(linked, links=[subject(token)], audience=[PartyKind.PARTY_KIND_BANK])
+    await publish(hub, NORTH, about, joined)
+    await publish(hub, PAY, signal(linked))
+    for member in (SOUTH, SHOP):
+        assert (await hub[member].signals.LookUpSubjects(look_up([linked]), timeout=10)).subjects
+    south, _ = await watching(hub, SOUTH)
+    shop, _ = await watching(hub, SHOP)
+    await hub[NORTH].signals.WithdrawSignals(hub.pen(NORTH).withdrawal([about.signal_id]), timeout=10)
+    assert (await south.next()).signal_id == about.signal_id
+    assert await shop.quiet()
+
+
 async def test_a_watch_resumes_where_it_was_and_over_a_restart(tmp_path: Path) -> None:
     deployment = deploy(tmp_path)
     signals = [signal() for _ in range(300)]

@@ -137,8 +137,8 @@ async def test_hits_come_by_token_and_through_the_issuers_own_links_alone(store:
     ]
     delta = batch(0, rows)
     delta.links = [
-        Link(card, 3, 1, phone, "bank-north", place(0, 1), LATER),
-        Link(phone, 1, 1, card, "bank-north", place(0, 1), LATER),
+        Link(card, 3, 1, phone, "bank-north", 0, 3, place(0, 1), LATER),
+        Link(phone, 1, 1, card, "bank-north", 0, 3, place(0, 1), LATER),
     ]
     await store.commit(delta)
     hits = await store.hits([phone, card, other, card], NOW + 5)
@@ -146,7 +146,7 @@ async def test_hits_come_by_token_and_through_the_issuers_own_links_alone(store:
     assert sorted((hit.code, hit.type) for hit in hits[phone]) == [("card-leaked", 1), ("same-subject", 3)]
     assert other not in hits
     states = await store.signals([rows[0].signal_id])
-    assert await store.linked_tokens(list(states.values())) == {place(0, 0): [phone]}
+    assert await store.linked_tokens(list(states.values())) == {place(0, 0): [(phone, 0)]}
     assert await store.hits([card], LATER) == {}
 
 
@@ -164,7 +164,7 @@ async def test_what_is_erased_is_in_no_file(tmp_path: Path) -> None:
         for index in range(6):
             rows = [row(place(index, position)) for position in range(300)]
             delta = batch(index, rows)
-            delta.links = [Link(os.urandom(32), 1, 1, r.token, r.issuer, r.place, LATER) for r in rows[:20]]
+            delta.links = [Link(os.urandom(32), 1, 1, r.token, r.issuer, 0, 3, r.place, LATER) for r in rows[:20]]
             await store.commit(delta)
             secrets_ += [(r.place, value) for r in rows for value in (r.token, r.nonce, r.body)]
             secrets_ += [(link.place, link.token) for link in delta.links]

@@ -40,16 +40,18 @@ CREATE TABLE signals (
     nonce BLOB,
     body BLOB
 ) STRICT;
--- With all that a count of an issuer's active signals on a token reads.
-CREATE INDEX signals_by_token ON signals (token, issuer, expires_at, status) WHERE status = 0;
+CREATE INDEX signals_by_token ON signals (token, issuer, expires_at) WHERE status = 0;
 
--- Both ways round: whoever asks for `token` finds the issuer's signals on `subject`.
+-- Both ways round: whoever asks for `token` finds the issuer's signals on `subject`. Audience and tlp are the
+-- linking signal's, and hold for what is found through it.
 CREATE TABLE links (
     token BLOB NOT NULL,
     type INTEGER NOT NULL,
     epoch INTEGER NOT NULL,
     subject BLOB NOT NULL,
     issuer TEXT NOT NULL,
+    audience INTEGER NOT NULL,
+    tlp INTEGER NOT NULL,
     place INTEGER NOT NULL,
     expires_at INTEGER NOT NULL,
     PRIMARY KEY (token, issuer, subject, place)
