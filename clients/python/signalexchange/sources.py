@@ -77,12 +77,26 @@ class _CellError(Exception):
 
 def read_drafts(path: Path) -> Iterator[SignalDraft]:
     """The drafts of a file, by its suffix: .csv, .jsonl, .ndjson or .parquet. Raises SourceError."""
+    for draft in read_rows(path):
+        if isinstance(draft, SourceError):
+            raise draft
+        yield draft
+
+
+def read_rows(path: Path) -> Iterator[SignalDraft | SourceError]:
+    """The same, row by row, where a bad cell is its row's SourceError and reading goes on. Raises SourceError
+    where the file itself can't be read on.
+    """
     form = SUFFIXES.get(path.suffix.lower())
     if form is None:
         raise SourceError(path, None, None, f"unknown suffix; one of {', '.join(SUFFIXES)} is needed")
     rows = {"csv": _csv_rows, "jsonl": _jsonl_rows, "parquet": _parquet_rows}[form](path)
     for number, row in rows:
-        yield _draft(path, number, row)
+        try:
+            draft: SignalDraft | SourceError = _draft(path, number, row)
+        except SourceError as error:
+            draft = error
+        yield draft
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
