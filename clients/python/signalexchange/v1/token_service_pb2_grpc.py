@@ -26,7 +26,9 @@ if _version_not_supported:
 
 
 class TokenServiceStub:
-    """TokenService is served by each custodian, never by the hub. Refusals carry an ErrorReason.
+    """TokenService is served by each custodian, never by the hub. Every refusal carries an ErrorReason; besides those
+    named below any method may answer CERTIFICATE_INVALID, NOT_ENROLLED, METHOD_NOT_ALLOWED, MALFORMED,
+    RATE_LIMITED, UNAVAILABLE, INTERNAL and DEADLINE_EXCEEDED.
     """
 
     def __init__(self, channel):
@@ -48,12 +50,14 @@ class TokenServiceStub:
 
 
 class TokenServiceServicer:
-    """TokenService is served by each custodian, never by the hub. Refusals carry an ErrorReason.
+    """TokenService is served by each custodian, never by the hub. Every refusal carries an ErrorReason; besides those
+    named below any method may answer CERTIFICATE_INVALID, NOT_ENROLLED, METHOD_NOT_ALLOWED, MALFORMED,
+    RATE_LIMITED, UNAVAILABLE, INTERNAL and DEADLINE_EXCEEDED.
     """
 
     def GetKeyManifest(self, request, context):
         """GetKeyManifest returns the co-signed key manifest. Any enrolled party may call it. Idempotent.
-        Errors: CERTIFICATE_INVALID, NOT_ENROLLED, RATE_LIMITED.
+        Errors: the common ones.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -64,8 +68,7 @@ class TokenServiceServicer:
         mode VOPRF, ristretto255-SHA512). Members (banks, e-commerce platforms, payment providers)
         may call it. Not idempotent: every call charges the budget of the caller's controlling group,
         durably and before anything is evaluated. At most 1,000 points a call.
-        Errors: CERTIFICATE_INVALID, NOT_ENROLLED, METHOD_NOT_ALLOWED, INVALID_REQUEST,
-        EPOCH_NOT_VALID, GENERATION_UNKNOWN, BUDGET_EXHAUSTED, NO_ROTATION, RATE_LIMITED, OVERLOADED, UNAVAILABLE.
+        Errors: INVALID_REQUEST, EPOCH_NOT_VALID, GENERATION_UNKNOWN, BUDGET_EXHAUSTED, NO_ROTATION, OVERLOADED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -93,7 +96,9 @@ def add_TokenServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TokenService:
-    """TokenService is served by each custodian, never by the hub. Refusals carry an ErrorReason.
+    """TokenService is served by each custodian, never by the hub. Every refusal carries an ErrorReason; besides those
+    named below any method may answer CERTIFICATE_INVALID, NOT_ENROLLED, METHOD_NOT_ALLOWED, MALFORMED,
+    RATE_LIMITED, UNAVAILABLE, INTERNAL and DEADLINE_EXCEEDED.
     """
 
     @staticmethod

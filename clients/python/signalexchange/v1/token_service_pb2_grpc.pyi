@@ -27,7 +27,10 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class TokenServiceStub:
-    """TokenService is served by each custodian, never by the hub. Refusals carry an ErrorReason."""
+    """TokenService is served by each custodian, never by the hub. Every refusal carries an ErrorReason; besides those
+    named below any method may answer CERTIFICATE_INVALID, NOT_ENROLLED, METHOD_NOT_ALLOWED, MALFORMED,
+    RATE_LIMITED, UNAVAILABLE, INTERNAL and DEADLINE_EXCEEDED.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -35,37 +38,41 @@ class TokenServiceStub:
     def __new__(cls, channel: _aio.Channel) -> TokenServiceAsyncStub: ...
     GetKeyManifest: _grpc.UnaryUnaryMultiCallable[_token_service_pb2.GetKeyManifestRequest, _token_service_pb2.GetKeyManifestResponse]
     """GetKeyManifest returns the co-signed key manifest. Any enrolled party may call it. Idempotent.
-    Errors: CERTIFICATE_INVALID, NOT_ENROLLED, RATE_LIMITED.
+    Errors: the common ones.
     """
     Evaluate: _grpc.UnaryUnaryMultiCallable[_token_service_pb2.EvaluateRequest, _token_service_pb2.EvaluateResponse]
     """Evaluate multiplies blinded points by this custodian's key share and proves it (RFC 9497,
     mode VOPRF, ristretto255-SHA512). Members (banks, e-commerce platforms, payment providers)
     may call it. Not idempotent: every call charges the budget of the caller's controlling group,
     durably and before anything is evaluated. At most 1,000 points a call.
-    Errors: CERTIFICATE_INVALID, NOT_ENROLLED, METHOD_NOT_ALLOWED, INVALID_REQUEST,
-    EPOCH_NOT_VALID, GENERATION_UNKNOWN, BUDGET_EXHAUSTED, NO_ROTATION, RATE_LIMITED, OVERLOADED, UNAVAILABLE.
+    Errors: INVALID_REQUEST, EPOCH_NOT_VALID, GENERATION_UNKNOWN, BUDGET_EXHAUSTED, NO_ROTATION, OVERLOADED.
     """
 
 @_typing.type_check_only
 class TokenServiceAsyncStub(TokenServiceStub):
-    """TokenService is served by each custodian, never by the hub. Refusals carry an ErrorReason."""
+    """TokenService is served by each custodian, never by the hub. Every refusal carries an ErrorReason; besides those
+    named below any method may answer CERTIFICATE_INVALID, NOT_ENROLLED, METHOD_NOT_ALLOWED, MALFORMED,
+    RATE_LIMITED, UNAVAILABLE, INTERNAL and DEADLINE_EXCEEDED.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetKeyManifest: _aio.UnaryUnaryMultiCallable[_token_service_pb2.GetKeyManifestRequest, _token_service_pb2.GetKeyManifestResponse]  # type: ignore[assignment]
     """GetKeyManifest returns the co-signed key manifest. Any enrolled party may call it. Idempotent.
-    Errors: CERTIFICATE_INVALID, NOT_ENROLLED, RATE_LIMITED.
+    Errors: the common ones.
     """
     Evaluate: _aio.UnaryUnaryMultiCallable[_token_service_pb2.EvaluateRequest, _token_service_pb2.EvaluateResponse]  # type: ignore[assignment]
     """Evaluate multiplies blinded points by this custodian's key share and proves it (RFC 9497,
     mode VOPRF, ristretto255-SHA512). Members (banks, e-commerce platforms, payment providers)
     may call it. Not idempotent: every call charges the budget of the caller's controlling group,
     durably and before anything is evaluated. At most 1,000 points a call.
-    Errors: CERTIFICATE_INVALID, NOT_ENROLLED, METHOD_NOT_ALLOWED, INVALID_REQUEST,
-    EPOCH_NOT_VALID, GENERATION_UNKNOWN, BUDGET_EXHAUSTED, NO_ROTATION, RATE_LIMITED, OVERLOADED, UNAVAILABLE.
+    Errors: INVALID_REQUEST, EPOCH_NOT_VALID, GENERATION_UNKNOWN, BUDGET_EXHAUSTED, NO_ROTATION, OVERLOADED.
     """
 
 class TokenServiceServicer(metaclass=_abc_1.ABCMeta):
-    """TokenService is served by each custodian, never by the hub. Refusals carry an ErrorReason."""
+    """TokenService is served by each custodian, never by the hub. Every refusal carries an ErrorReason; besides those
+    named below any method may answer CERTIFICATE_INVALID, NOT_ENROLLED, METHOD_NOT_ALLOWED, MALFORMED,
+    RATE_LIMITED, UNAVAILABLE, INTERNAL and DEADLINE_EXCEEDED.
+    """
 
     @_abc_1.abstractmethod
     def GetKeyManifest(
@@ -74,7 +81,7 @@ class TokenServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_token_service_pb2.GetKeyManifestResponse, _abc.Awaitable[_token_service_pb2.GetKeyManifestResponse]]:
         """GetKeyManifest returns the co-signed key manifest. Any enrolled party may call it. Idempotent.
-        Errors: CERTIFICATE_INVALID, NOT_ENROLLED, RATE_LIMITED.
+        Errors: the common ones.
         """
 
     @_abc_1.abstractmethod
@@ -87,8 +94,7 @@ class TokenServiceServicer(metaclass=_abc_1.ABCMeta):
         mode VOPRF, ristretto255-SHA512). Members (banks, e-commerce platforms, payment providers)
         may call it. Not idempotent: every call charges the budget of the caller's controlling group,
         durably and before anything is evaluated. At most 1,000 points a call.
-        Errors: CERTIFICATE_INVALID, NOT_ENROLLED, METHOD_NOT_ALLOWED, INVALID_REQUEST,
-        EPOCH_NOT_VALID, GENERATION_UNKNOWN, BUDGET_EXHAUSTED, NO_ROTATION, RATE_LIMITED, OVERLOADED, UNAVAILABLE.
+        Errors: INVALID_REQUEST, EPOCH_NOT_VALID, GENERATION_UNKNOWN, BUDGET_EXHAUSTED, NO_ROTATION, OVERLOADED.
         """
 
 def add_TokenServiceServicer_to_server(servicer: TokenServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
