@@ -164,7 +164,7 @@ def custodian() -> None:
 def custodian_serve(config: Path) -> None:
     """Run the custodian that CONFIG, a TOML file, describes, until SIGTERM; SIGHUP reads its files again.
 
-    It reads changed files by itself too: roster, manifest and shares within seconds, TLS files at a handshake.
+    Changed files are read by themselves: roster, manifest and shares within seconds, TLS files at handshakes.
     """
     asyncio.run(custodian_process.serve(custodian_config.load_config(config)))
 
