@@ -1,9 +1,11 @@
 """Watching: a member's events, in one order, resumable.
 
 Invariants: events come after they have been committed, in the order of their positions, each once; a stream
-holds at most one page in memory; a position whose successors are no longer kept is refused, never skipped.
+holds at most one page in memory; a position whose successors are no longer kept is refused, never skipped;
+who has no news is moved on at the start and once a day, at times that tell nothing of others' news.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -18,6 +20,9 @@ from exchange.domain.resume import ResumeTokens
 from exchange.usecases.exchange import Exchange
 
 PAGE: Final = 256
+DAY: Final = 86_400
+_LOOK: Final = 2.0
+"""Seconds between looks at the clock."""
 
 
 async def watch(
@@ -32,8 +37,12 @@ async def watch(
             raise Refusal(
                 ErrorReason.ERROR_REASON_RESUME_INVALID, "the resume token is ahead of this hub's events"
             )
+        if position >= forgotten:
+            position = await _moved_on(exchange, party, position, newest)
     # The first message says that the watch has begun, and from where.
     yield WatchSignalsResponse(resume_token=tokens.seal(party.id, position))
+    loop = asyncio.get_running_loop()
+    told, look = exchange.clock(), loop.time() + _LOOK
     while True:
         if position < forgotten:
             raise Refusal(
@@ -46,10 +55,27 @@ async def watch(
             yield _message(tokens, party, stored)
             position = stored.position
         if len(page) < PAGE:
-            await news.wait()
+            try:
+                # Others' news wake this too, but don't move the time of the next look.
+                async with asyncio.timeout_at(look):
+                    await news.wait()
+            except TimeoutError:
+                look = loop.time() + _LOOK
+                now = exchange.clock()
+                if now - told >= DAY:
+                    told = now
+                    _, newest = await exchange.store.event_bounds()
+                    position = await _moved_on(exchange, party, position, newest)
+                    yield WatchSignalsResponse(resume_token=tokens.seal(party.id, position))
         else:
             # A slow reader may be overtaken by the term of the events.
             forgotten, _ = await exchange.store.event_bounds()
+
+
+async def _moved_on(exchange: Exchange, party: Party, position: int, newest: int) -> int:
+    """The newest position, read before, where the member has no event after `position`: positions count
+    everybody's events, and a quiet member's would grow too old to be resumed."""
+    return position if await exchange.store.events(party.id, position, 1) else max(position, newest)
 
 
 def _message(tokens: ResumeTokens, party: Party, stored: StoredEvent) -> WatchSignalsResponse:

@@ -21,6 +21,7 @@ from signalexchange.v1.transparency_service_pb2 import OpenEntriesRequest
 
 from exchange.domain.records import Shown
 from exchange.storage.sqlite import SqliteStore
+from exchange.usecases.expire import expire
 from tests.support.exchange import Running, deploy, refused, serving
 from tests.support.members import CARD, DAY, look_up, signal, subject, subscribe
 
@@ -221,6 +222,37 @@ async def test_only_who_could_use_the_link_is_told_of_a_withdrawal(hub: Running)
     await hub[NORTH].signals.WithdrawSignals(hub.pen(NORTH).withdrawal([about.signal_id]), timeout=10)
     assert (await south.next()).signal_id == about.signal_id
     assert await shop.quiet()
+
+
+async def test_a_quiet_members_watch_is_moved_on_and_never_too_old(tmp_path: Path) -> None:
+    start = 1_500_000_000
+    deployment = deploy(tmp_path, clock=start, epochs={1: (start, start + 400 * DAY)})
+    async with serving(deployment) as hub:
+
+        async def others_news() -> None:
+            message = signal(now=hub.hub._exchange.clock())
+            await publish(hub, NORTH, message)
+            await hub[NORTH].signals.WithdrawSignals(
+                hub.pen(NORTH).withdrawal([message.signal_id]), timeout=10
+            )
+
+        await others_news()
+        watch, token = await watching(hub, SOUTH)
+        watch.close()
+        for day in (0, 20, 40):  # 30 days are kept
+            deployment.clock.write_text(str(start + day * DAY))
+            await others_news()
+            await expire(hub.hub._exchange)
+            watch, token = await watching(hub, SOUTH, token)
+        # One that stays open is moved on too, with the day.
+        deployment.clock.write_text(str(start + 60 * DAY))
+        daily = await watch.next()
+        assert not daily.signal_id
+        deployment.clock.write_text(str(start + 85 * DAY))
+        await others_news()
+        await expire(hub.hub._exchange)
+        again, _ = await watching(hub, SOUTH, daily.resume_token)
+        assert await again.quiet()
 
 
 async def test_a_watch_resumes_where_it_was_and_over_a_restart(tmp_path: Path) -> None:

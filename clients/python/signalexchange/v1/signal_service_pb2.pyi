@@ -581,7 +581,9 @@ class WatchSignalsResponse(_message.Message):
     resume_token: _builtins.bytes
     """Opaque; resumes after this event."""
     signal_id: _builtins.bytes
-    """Random id of the signal; empty in the first message of a stream, which only carries a token."""
+    """Random id of the signal; empty in the first message of a stream and in one a day without news, which only
+    carry a token.
+    """
     change: Global___SignalChange.ValueType
     """What happened."""
     own: _builtins.bool
