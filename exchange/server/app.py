@@ -145,9 +145,14 @@ class Hub:
         )
 
     def reload(self) -> None:
-        """Read the key manifest again; one that doesn't verify leaves the present one in force."""
+        """Read the key manifest again; one that doesn't verify or is older leaves the present one in
+        force."""
         try:
-            self._exchange.manifest = load_manifest(self._config, self._exchange.membership.roster)
+            manifest = load_manifest(self._config, self._exchange.membership.roster)
+            if manifest.version < self._exchange.manifest.version:
+                # An old one is signed as well, and would bring back keys that have been replaced.
+                raise ConfigError(f"version {manifest.version} is older than the one in force")
+            self._exchange.manifest = manifest
         except ConfigError as error:
             self._log.event("manifest-refused", problem=str(error))
         else:

@@ -144,6 +144,15 @@ async def test_a_new_manifest_is_read_on_demand_and_a_bad_one_changes_nothing(tm
             "manifest-refused",
             "manifest-read",
         ]
+        # An older version is signed as well, but what replaced it stays.
+        exchange = hub.hub._exchange
+        exchange.manifest = newer = exchange.manifest.model_copy(
+            update={"version": exchange.manifest.version + 1}
+        )
+        hub.hub.reload()
+        await asyncio.sleep(0.05)
+        assert hub.events()[-1]["event"] == "manifest-refused"
+        assert exchange.manifest is newer
 
 
 async def test_a_certificate_that_ends_ends_its_calls_and_streams(tmp_path: Path) -> None:
