@@ -4,6 +4,11 @@ Exit codes: 0 done, 1 refused or not verified, 2 wrong use, 74 storage failed (d
 one line on standard error that says what to do.
 """
 
+import os
+
+# Set before gRPC is imported: its own lines on standard error would stand between the JSON lines of the log.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
 import asyncio
 import base64
 import gc

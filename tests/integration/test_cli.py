@@ -19,6 +19,7 @@ from signalexchange.cli import main
 from signalexchange.entry_payloads import parse_header
 from signalexchange.v1.log_entry_pb2 import EntryType
 
+from exchange.pki import Authority
 from tests.support.exchange import deploy
 from tests.support.sdk import PURPOSE, World, luhn, world
 
@@ -243,6 +244,24 @@ async def test_a_folder_that_cannot_be_made_is_one_line(exchange: World) -> None
     assert refused.code == 2
     assert refused.err.startswith("signalexchange: /proc/nowhere: ")
     assert refused.err.count("\n") == 1
+
+
+@online
+async def test_a_hub_of_another_authority_or_name_is_one_sentence(exchange: World, tmp_path: Path) -> None:
+    path = exchange.config_path("shop-river")
+    text = path.read_text()
+    Authority.create(tmp_path / "other")
+    target = "[hub]\ntarget = "
+    for name, changed in (
+        ("authority", text.replace('"ca.pem"', f'"{tmp_path / "other" / "ca.pem"}"')),
+        ("name", text.replace(target, '[hub]\nserver_name = "hub.elsewhere"\ntarget = ')),
+    ):
+        wrong = path.with_name(f"wrong-{name}.toml")
+        wrong.write_text(changed)
+        refused = await run(exchange, "shop-river", "--config", str(wrong), "log", "checkpoint")
+        assert refused.code == 4
+        assert "the peer's certificate is not of the configured authority" in refused.err
+        assert refused.err.count("\n") == 1, refused.err
 
 
 @online

@@ -79,3 +79,19 @@ def test_malformed_detail_inside_a_valid_status_is_tolerated(junk: bytes) -> Non
     assert (
         refusal_from(failed(grpc.StatusCode.INVALID_ARGUMENT, [(DETAILS_KEY, status)])).reason == "MALFORMED"
     )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Ssl handshake failed: "
+        "SSL_ERROR_SSL: error:1000007d:SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED",
+        "failed to connect to all addresses; last error: UNKNOWN: Peer name hub is not in peer certificate",
+    ],
+)
+def test_a_peer_of_another_authority_or_name_is_said_in_one_sentence(text: str) -> None:
+    error = refusal_from(failed(grpc.StatusCode.UNAVAILABLE, [], text))
+    assert error.reason == "UNAVAILABLE"
+    assert "the peer's certificate is not of the configured authority" in str(error)
+    assert "SSL" not in str(error)
+    assert "is not in peer" not in str(error)

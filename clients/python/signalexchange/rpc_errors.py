@@ -14,6 +14,12 @@ from signalexchange.errors import RefusedError
 
 DETAILS_KEY = "grpc-status-details-bin"
 DOMAIN = "signalexchange"
+# What gRPC writes where the handshake ends because of the peer's certificate: its chain, its name.
+_NOT_THE_PEER = (
+    "CERTIFICATE_VERIFY_FAILED",
+    "is not in peer certificate",
+    "Hostname Verification Check failed",
+)
 
 
 def refusal_from(error: grpc.aio.AioRpcError) -> RefusedError:
@@ -40,11 +46,18 @@ def refusal_from(error: grpc.aio.AioRpcError) -> RefusedError:
     return RefusedError(
         status_name,
         reason,
-        error.details() or "no details",
+        _message(error),
         metadata=metadata,
         violations=violations,
         retry_after=retry_after,
     )
+
+
+def _message(error: grpc.aio.AioRpcError) -> str:
+    text = error.details() or "no details"
+    if error.code() is grpc.StatusCode.UNAVAILABLE and any(sign in text for sign in _NOT_THE_PEER):
+        return "the peer's certificate is not of the configured authority, or not of the configured name"
+    return text
 
 
 def _details(error: grpc.aio.AioRpcError) -> list[Any]:

@@ -1,5 +1,10 @@
 """The command `signalexchange`: what members and auditors run. Exit codes are in its --help."""
 
+import os
+
+# Set before gRPC is imported: its own lines on standard error would stand between those that people and scripts read.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
 from pathlib import Path
 
 import click
