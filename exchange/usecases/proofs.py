@@ -33,6 +33,8 @@ from exchange.usecases.exchange import Exchange
 from exchange.usecases.writer import Change, Proposal
 
 MAX_ENTRIES: Final = 1000
+MAX_OPENED: Final = 4 << 20
+"""Bytes of payload opened at once; a single entry is opened whatever its size."""
 _PUBLIC: Final = frozenset({EntryType.ENTRY_TYPE_ROSTER, EntryType.ENTRY_TYPE_SUSPENSION})
 
 
@@ -119,6 +121,8 @@ async def open_entries(exchange: Exchange, party: Party, request: OpenEntriesReq
         raise Refusal(
             ErrorReason.ERROR_REASON_ERASED, "the entry's content has been erased", violations=erased
         )
+    if len(entries) > 1 and sum(len(entry.payload) for entry in entries) > MAX_OPENED:
+        raise invalid("indices", f"payloads are above {MAX_OPENED} bytes together; ask for fewer")
     if auditor:
         await exchange.writer.submit(
             Opening(exchange, party, [e.idx for e in entries if e.type not in _PUBLIC])

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 from signalexchange.checkpoint import Checkpoint, open_checkpoint
+from signalexchange.client import ExchangeClient
+from signalexchange.collect import collect
 from signalexchange.entries import check_header, check_payload
+from signalexchange.evidence import Opening, read_openings
 from signalexchange.merkle import leaf_hash, verify_consistency, verify_inclusion
 from signalexchange.v1.log_entry_pb2 import EntryHeader, EntryType, OpeningEntry
 from signalexchange.v1.transparency_service_pb2 import (
@@ -18,8 +21,9 @@ from signalexchange.v1.transparency_service_pb2 import (
     OpenEntriesRequest,
 )
 
+from exchange.usecases import proofs
 from tests.support.exchange import Running, deploy, refused, serving
-from tests.support.members import look_up, signal
+from tests.support.members import configuration, look_up, signal
 
 NORTH, SOUTH, AUDITOR, OPERATOR = "bank-north", "bank-south", "audit-one", "operator"
 
@@ -168,3 +172,23 @@ async def test_access_records_are_erased_after_their_term_and_still_proved(tmp_p
         proof = await hub[SOUTH].log.GetInclusionProof(GetInclusionProofRequest(index=index))
         checkpoint = opened(hub, proof.checkpoint)
         verify_inclusion(index, proof.tree_size, leaf_hash(proof.leaf), proof.hashes, checkpoint.root)
+
+
+async def test_an_answer_of_openings_is_bounded_and_collecting_asks_for_fewer(
+    hub: Running, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(proofs, "MAX_OPENED", 100)
+    await fill(hub, 7)
+    size = (await newest(hub)).size
+    indices = list(range(size))
+    refusal = await refused(hub[AUDITOR].log.OpenEntries(OpenEntriesRequest(indices=indices)))
+    assert (refusal.reason, [field for field, _ in refusal.violations]) == ("INVALID_REQUEST", ["indices"])
+    # One alone is opened whatever its size; the refusal put no opening on the log.
+    assert len((await hub[AUDITOR].log.OpenEntries(OpenEntriesRequest(indices=indices[-1:]))).entries) == 1
+    assert (await newest(hub)).size == size + 2
+    config = configuration(hub.deployment, AUDITOR)
+    target = config.hub.model_copy(update={"target": f"127.0.0.1:{hub.hub.port}"})
+    async with ExchangeClient.from_config(config.model_copy(update={"hub": target})) as client:
+        await collect(client, tmp_path / "evidence")
+    collected = [opening for _, opening in read_openings(tmp_path / "evidence")]
+    assert {o.index for o in collected if isinstance(o, Opening) and o.payload is not None} >= set(indices)

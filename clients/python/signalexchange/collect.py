@@ -97,6 +97,9 @@ async def _open(client: ExchangeClient, indices: list[int]) -> Iterable[OpenedEn
         try:
             return await client.log.open_entries(indices)
         except RefusedError as error:
+            if len(indices) > 1 and any(field == "indices" for field, _ in error.violations):
+                half = len(indices) // 2  # together they are too large for one answer
+                return [*await _open(client, indices[:half]), *await _open(client, indices[half:])]
             fields = (_INDEX.fullmatch(field) for field, _ in error.violations)
             erased = {int(field[1]) for field in fields if field is not None}
             if error.reason != "ERASED" or not erased:

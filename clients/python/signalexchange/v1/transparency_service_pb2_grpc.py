@@ -108,7 +108,8 @@ class TransparencyServiceServicer:
 
     def OpenEntries(self, request, context):
         """OpenEntries opens headers and payloads, at most 1,000 a call. A member may open entries that concern it;
-        anybody rosters and suspensions; an auditor any entry, which is itself logged.
+        anybody rosters and suspensions; an auditor any entry, which is itself logged. Several whose payloads are
+        above 4 MiB together are refused with INVALID_REQUEST naming `indices`: ask for fewer.
         Errors: BEYOND_LOG, OPENING_NOT_ALLOWED, ERASED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -56,7 +56,8 @@ class TransparencyServiceStub:
     """
     OpenEntries: _grpc.UnaryUnaryMultiCallable[_transparency_service_pb2.OpenEntriesRequest, _transparency_service_pb2.OpenEntriesResponse]
     """OpenEntries opens headers and payloads, at most 1,000 a call. A member may open entries that concern it;
-    anybody rosters and suspensions; an auditor any entry, which is itself logged.
+    anybody rosters and suspensions; an auditor any entry, which is itself logged. Several whose payloads are
+    above 4 MiB together are refused with INVALID_REQUEST naming `indices`: ask for fewer.
     Errors: BEYOND_LOG, OPENING_NOT_ALLOWED, ERASED.
     """
 
@@ -88,7 +89,8 @@ class TransparencyServiceAsyncStub(TransparencyServiceStub):
     """
     OpenEntries: _aio.UnaryUnaryMultiCallable[_transparency_service_pb2.OpenEntriesRequest, _transparency_service_pb2.OpenEntriesResponse]  # type: ignore[assignment]
     """OpenEntries opens headers and payloads, at most 1,000 a call. A member may open entries that concern it;
-    anybody rosters and suspensions; an auditor any entry, which is itself logged.
+    anybody rosters and suspensions; an auditor any entry, which is itself logged. Several whose payloads are
+    above 4 MiB together are refused with INVALID_REQUEST naming `indices`: ask for fewer.
     Errors: BEYOND_LOG, OPENING_NOT_ALLOWED, ERASED.
     """
 
@@ -147,7 +149,8 @@ class TransparencyServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_transparency_service_pb2.OpenEntriesResponse, _abc.Awaitable[_transparency_service_pb2.OpenEntriesResponse]]:
         """OpenEntries opens headers and payloads, at most 1,000 a call. A member may open entries that concern it;
-        anybody rosters and suspensions; an auditor any entry, which is itself logged.
+        anybody rosters and suspensions; an auditor any entry, which is itself logged. Several whose payloads are
+        above 4 MiB together are refused with INVALID_REQUEST naming `indices`: ask for fewer.
         Errors: BEYOND_LOG, OPENING_NOT_ALLOWED, ERASED.
         """
 
