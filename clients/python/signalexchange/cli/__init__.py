@@ -2,7 +2,7 @@
 
 import os
 
-# Set before gRPC is imported: its own lines on standard error would stand between those that people and scripts read.
+# Set before gRPC is imported: its own lines would stand between those that people and scripts read.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 from pathlib import Path
