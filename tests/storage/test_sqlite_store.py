@@ -164,7 +164,9 @@ async def test_what_is_erased_is_in_no_file(tmp_path: Path) -> None:
         for index in range(6):
             rows = [row(place(index, position)) for position in range(300)]
             delta = batch(index, rows)
-            delta.links = [Link(os.urandom(32), 1, 1, r.token, r.issuer, 0, 3, r.place, LATER) for r in rows[:20]]
+            delta.links = [
+                Link(os.urandom(32), 1, 1, r.token, r.issuer, 0, 3, r.place, LATER) for r in rows[:20]
+            ]
             await store.commit(delta)
             secrets_ += [(r.place, value) for r in rows for value in (r.token, r.nonce, r.body)]
             secrets_ += [(link.place, link.token) for link in delta.links]
