@@ -27,13 +27,14 @@ from signalexchange.credentials import load_private_key
 from signalexchange.documents import Identifier
 from signalexchange.errors import ConfigError, ExchangeError
 from signalexchange.note import Signer, add_signatures, sign_note, split_note
-from signalexchange.roster import MEMBER_KINDS, Roster, RosterChain
+from signalexchange.roster import MEMBER_KINDS, Roster
 from signalexchange.v1.membership_service_pb2 import ProposeRosterVersionRequest, SuspendMemberRequest
 
 from exchange import pki, provision
 from exchange.custodian import ceremony
 from exchange.custodian import config as custodian_config
 from exchange.custodian import process as custodian_process
+from exchange.custodian.material import read_chain
 from exchange.demo.run import DemoOptions
 from exchange.demo.run import run as run_demo
 from exchange.server import app as hub
@@ -220,7 +221,7 @@ def deal(
     Run by the dealer, who is not the operator, on a machine that is wiped afterwards. Threshold and
     custodians are the roster's. Hand each custodian its own file and nobody else's.
     """
-    roster = _chain(rosters).current
+    roster = read_chain(rosters).current
     specs = [ceremony.KeySpec(name, epoch, valid_from, valid_until, generation) for name in types]
     before = ceremony.read_manifest(previous, roster) if previous else None
     dealt = ceremony.deal(roster, specs, folder, before)
@@ -247,7 +248,7 @@ def cosign(
     manifest: Path, rosters: Path, shares: tuple[Path, ...], key: Path, name: str, as_json: bool
 ) -> None:
     """Verify MANIFEST and this custodian's own shares (Feldman), then add its signature to the file."""
-    roster = _chain(rosters).current
+    roster = read_chain(rosters).current
     ceremony.cosign(roster, shares, manifest, Signer.from_private_key(name, load_private_key(key)))
     if as_json:
         _print_json({"manifest": str(manifest), "signed_by": name})
@@ -266,7 +267,7 @@ def roster() -> None:
 @_plain_errors
 def roster_show(folder: Path, as_json: bool) -> None:
     """Verify the chain of notes in FOLDER and show its newest version."""
-    chain = _chain(folder)
+    chain = read_chain(folder)
     current = chain.current
     if as_json:
         click.echo(current.text(), nl=False)
@@ -354,17 +355,6 @@ async def _ask_hub(config: Path, method: Method[Request, Response], request: Req
         return await connection.call(method, request)
     finally:
         await connection.close()
-
-
-def _chain(folder: Path) -> RosterChain:
-    """The chain of the numbered notes in a folder."""
-    notes = sorted(folder.glob("[0-9][0-9][0-9][0-9].note"))
-    if not notes:
-        raise ConfigError(f"{folder}: no roster there; its first version is 0001.note")
-    chain = RosterChain.start(notes[0].read_bytes())
-    for path in notes[1:]:
-        chain = chain.extend(path.read_bytes())
-    return chain
 
 
 @main.group()

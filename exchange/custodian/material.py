@@ -48,7 +48,7 @@ class Watched:
         """Read everything. Raises ConfigError that names the key."""
         self._config = config
         self._stamp = self._stamps()
-        chain = _named("roster", config.roster, lambda: _read_chain(config.roster))
+        chain = _named("roster", config.roster, lambda: read_chain(config.roster))
         roster = chain.current
         index = _named("custodian", config.roster, lambda: _index(roster, config.custodian))
         note, manifest = _named("manifest", config.manifest, lambda: self._read_manifest(roster))
@@ -79,7 +79,7 @@ class Watched:
         problems: list[str] = []
         chain, keys = self.material.chain, self.material.keys
         try:
-            fresh = _read_chain(self._config.roster)
+            fresh = read_chain(self._config.roster)
             if fresh.versions[: len(chain.versions)] != chain.versions:
                 raise VerificationError("the notes no longer begin with those in force")
             index = _index(fresh.current, self._config.custodian)
@@ -144,11 +144,17 @@ def _named(key: str, path: Path, read: Callable[[], Result]) -> Result:
         raise ConfigError(f"{key}: {path}: {error}") from None
 
 
-def _read_chain(folder: Path) -> RosterChain:
-    """The chain of 0001.note, 0002.note and so on, as far as they go without a gap."""
+def read_chain(folder: Path) -> RosterChain:
+    """The chain of 0001.note, 0002.note and so on.
+
+    Raises ConfigError where there is none, VerificationError, naming the note, where one lacks or does not
+    extend the one before.
+    """
     chain = RosterChain.start(read_file(folder / "0001.note", "roster"))
-    while (path := folder / f"{len(chain.versions) + 1:04d}.note").exists():
+    for number, path in enumerate(sorted(folder.glob("[0-9][0-9][0-9][0-9].note"))[1:], 2):
         try:
+            if path.name != f"{number:04d}.note":
+                raise VerificationError(f"{number:04d}.note is missing before it")
             chain = chain.extend(read_file(path, "roster"))
         except ExchangeError as error:
             raise VerificationError(f"{path.name}: {error}") from None

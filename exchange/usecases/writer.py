@@ -10,6 +10,7 @@ exactly what committed before it.
 
 import asyncio
 import os
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -74,7 +75,7 @@ class Proposal:
         return index
 
 
-class Change(Generic[T]):
+class Change(ABC, Generic[T]):
     """One change waiting to be committed. Its answer is of type T."""
 
     appends_only: ClassVar[bool] = False
@@ -90,12 +91,12 @@ class Change(Generic[T]):
     async def read(cls, changes: Sequence[Self], store: Store, now: int) -> None:
         """Fetch what `decide` needs, for all changes of the class in the group at once."""
 
+    @abstractmethod
     def decide(self, proposal: Proposal) -> tuple[T, Receipt | None]:
         """Decide and add to the proposal: the answer, and the receipt in it that awaits its checkpoint.
 
         Raises Refusal, before anything was added.
         """
-        raise NotImplementedError
 
     def applied(self) -> None:
         """Move what is kept in memory; called right after COMMIT, before any answer."""

@@ -99,3 +99,10 @@ def test_key_and_ceremony_print_json_for_scripts(tmp_path: Path) -> None:
         *("--key", str(trial.folder / "custodians" / name / "manifest.key"), "--name", name, "--json"),
     )
     assert json.loads(signed.stdout) == {"manifest": files["manifest"], "signed_by": name}
+
+
+def test_a_gap_in_the_chain_is_named(tmp_path: Path) -> None:
+    made = provision(tmp_path / "exchange", Plan())
+    (made.rosters / "0003.note").write_bytes(made.genesis.read_bytes())
+    line = one_line(invoke("roster", "show", str(made.rosters)), 1)
+    assert "0002.note is missing" in line
