@@ -184,7 +184,8 @@ async def test_an_auditor_opens_everything_and_finds_what_was_altered(
         and parse_header(b64decode(each["header"])).member == "shop-river"
     )
     opening = found[batch]
-    opening["payload"] = b64encode(b64decode(opening["payload"])[:-1] + b"\0").decode()
+    payload = b64decode(opening["payload"])
+    opening["payload"] = b64encode(payload[:-1] + bytes([payload[-1] ^ 1])).decode()
     lines[batch] = json.dumps(opening)
     openings.write_text("\n".join(lines) + "\n")
     altered = CliRunner().invoke(main, ["log", "verify", str(evidence), *anchor])
