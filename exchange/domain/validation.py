@@ -212,6 +212,8 @@ class BatchValidator:
             self._no("grade", "is below the code's minimum")
         if rule.needs_links and not signal.links:
             self._no("links", "are needed by the code")
+        if rule.needs_counterparty and not signal.HasField("counterparty"):
+            self._no("counterparty", "is needed by the code")
 
     def _check_times(self, signal: Signal, rule: Code | None) -> None:
         first, last, expires = signal.first_seen, signal.last_seen, signal.expires_at

@@ -2,9 +2,9 @@
 not code.
 
 Invariants: the rulebook is a canonical JSON document whose SHA-256 stands in the roster; what it doesn't
-list is not allowed; a code that weighs nothing only links; per purpose, advice never falls as the band
-rises; every bucket holds a full batch. Weights are fixed-point integers (milli-nats), so that every score
-can be recomputed exactly.
+list is not allowed; a code that weighs nothing is for matching alone; per purpose, advice never falls as
+the band rises; every bucket holds a full batch. Weights are fixed-point integers (milli-nats), so that every
+score can be recomputed exactly.
 """
 
 from functools import cached_property
@@ -15,6 +15,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from signalexchange.documents import Document, Record, Sha256Hex
+from signalexchange.patterns import Matching
 from signalexchange.roster import TypeName, identifier_type, kind_value
 from signalexchange.v1.signal_pb2 import EvidenceGrade
 from signalexchange.v1.signal_service_pb2 import Action
@@ -24,6 +25,16 @@ MAX_BATCH = 1000
 MemberKind = Literal["bank", "ecommerce", "payment_provider"]
 GradeName = Literal["suspected", "corroborated", "confirmed"]
 ActionName = Literal["allow", "authenticate", "explain", "intercept", "restrict", "freeze"]
+RoleName = Literal["none", "payment", "transfer", "refund", "cycle", "line", "link", "shared"]
+PatternName = Literal[
+    "funds-loop",
+    "refund-loop",
+    "payer-ring",
+    "merchant-hopping",
+    "repay-and-respend",
+    "bust-out",
+    "collecting-account",
+]
 Name = Annotated[str, Field(strict=True, pattern=r"^[a-z][a-z0-9-]{1,63}$")]
 Days = Annotated[int, Field(strict=True, ge=1, le=3650)]
 MilliNats = Annotated[int, Field(strict=True, ge=0, le=20_000)]
@@ -68,7 +79,10 @@ class Code(Record):
     publishers: tuple[MemberKind, ...] = Field(min_length=1)
     subject_types: tuple[TypeName, ...] = Field(min_length=1)
     minimum_grade: GradeName
+    role: RoleName
+    """What its signals are to matching."""
     needs_links: bool
+    needs_counterparty: bool
     retention_days: Days
     half_life_days: Days
     weights: Weights
@@ -84,6 +98,11 @@ class Code(Record):
         return frozenset(identifier_type(name) for name in self.subject_types)
 
     @property
+    def is_searched(self) -> bool:
+        """Whether look-ups find its signals: what weighs nothing is there for matching alone."""
+        return self.weights.confirmed > 0
+
+    @property
     def minimum_grade_value(self) -> int:
         """Least EvidenceGrade."""
         return GRADES[self.minimum_grade]
@@ -92,8 +111,12 @@ class Code(Record):
     def _check(self) -> Self:
         if not self.weights.suspected <= self.weights.corroborated <= self.weights.confirmed:
             raise ValueError("weights fall as the grade rises")
-        if (self.weights.confirmed == 0) != self.needs_links:
-            raise ValueError("a code that weighs nothing needs links, and only such a code")
+        if self.needs_links != (self.role == "link"):
+            raise ValueError("a code needs links if its role is link, and only then")
+        if self.needs_counterparty != (self.role in ("payment", "transfer")):
+            raise ValueError("a code needs a counterparty if its role is payment or transfer, and only then")
+        if self.weights.confirmed == 0 and self.role == "none":
+            raise ValueError("a code weighs something or has a role in matching")
         return self
 
 
@@ -125,6 +148,8 @@ class Purpose(Record):
     description: Text
     kinds: tuple[MemberKind, ...] = Field(min_length=1)
     codes: tuple[Name, ...] = Field(min_length=1)
+    patterns: tuple[PatternName, ...]
+    """Matches that count in its look-ups, and of which its subscribers are told."""
     advice: AdviceTable
 
     @cached_property
@@ -151,9 +176,11 @@ class Model(Record):
     """Parameters of the scoring model: log-odds of a subject nobody accuses, and the most one group can
     add."""
 
-    version: Literal["additive-1"]
+    version: Literal["additive-2"]
     prior: Annotated[int, Field(strict=True, ge=-20_000, le=0)]
     group_cap: Annotated[int, Field(strict=True, ge=1, le=20_000)]
+    match: MilliNats
+    """What a match of full confidence adds to its subjects' log-odds."""
     bands: Bands
 
 
@@ -202,6 +229,9 @@ class Rulebook(Document):
     codes: tuple[Code, ...] = Field(min_length=1, max_length=1000)
     purposes: tuple[Purpose, ...] = Field(min_length=1, max_length=100)
     model: Model
+    matching: Matching
+    match_advice: AdviceTable
+    """What is advised about a match by the band of its confidence."""
     limits: Limits
     terms: Terms
 
@@ -239,6 +269,8 @@ class Rulebook(Document):
         for purpose in self.purposes:
             if not self._codes.keys() >= purpose.code_set:
                 raise ValueError(f"purpose {purpose.purpose} shows a code that is not listed")
+            if not all(self._codes[code].is_searched for code in purpose.codes):
+                raise ValueError(f"purpose {purpose.purpose} shows a code that weighs nothing")
         return self
 
 

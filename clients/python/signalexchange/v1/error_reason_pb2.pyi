@@ -84,6 +84,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """DEADLINE_EXCEEDED: the deadline passed; an idempotent call may be repeated."""
     ERROR_REASON_QUOTA_EXCEEDED: _ErrorReason.ValueType  # 30
     """RESOURCE_EXHAUSTED: more streams, subscriptions, or signals or links on one token than the rulebook allows."""
+    ERROR_REASON_MATCH_UNKNOWN: _ErrorReason.ValueType  # 31
+    """NOT_FOUND: there is no match of that id that concerns the caller."""
+    ERROR_REASON_OUTCOME_CONFLICT: _ErrorReason.ValueType  # 32
+    """FAILED_PRECONDITION: the caller gave another verdict on that signal or match before."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of the google.rpc.ErrorInfo that every refusal carries, without
@@ -152,4 +156,8 @@ ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 29
 """DEADLINE_EXCEEDED: the deadline passed; an idempotent call may be repeated."""
 ERROR_REASON_QUOTA_EXCEEDED: ErrorReason.ValueType  # 30
 """RESOURCE_EXHAUSTED: more streams, subscriptions, or signals or links on one token than the rulebook allows."""
+ERROR_REASON_MATCH_UNKNOWN: ErrorReason.ValueType  # 31
+"""NOT_FOUND: there is no match of that id that concerns the caller."""
+ERROR_REASON_OUTCOME_CONFLICT: ErrorReason.ValueType  # 32
+"""FAILED_PRECONDITION: the caller gave another verdict on that signal or match before."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

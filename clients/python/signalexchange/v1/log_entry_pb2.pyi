@@ -46,6 +46,12 @@ class _EntryTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EntryType.V
     """RefusalEntry."""
     ENTRY_TYPE_OPENING: _EntryType.ValueType  # 9
     """OpeningEntry."""
+    ENTRY_TYPE_OUTCOMES: _EntryType.ValueType  # 10
+    """OutcomesEntry."""
+    ENTRY_TYPE_MATCH: _EntryType.ValueType  # 11
+    """MatchEntry."""
+    ENTRY_TYPE_MATCH_DELIVERY: _EntryType.ValueType  # 12
+    """MatchDeliveryEntry."""
 
 class EntryType(_EntryType, metaclass=_EntryTypeEnumTypeWrapper):
     """EntryType says which message an entry's payload is."""
@@ -70,6 +76,12 @@ ENTRY_TYPE_REFUSAL: EntryType.ValueType  # 8
 """RefusalEntry."""
 ENTRY_TYPE_OPENING: EntryType.ValueType  # 9
 """OpeningEntry."""
+ENTRY_TYPE_OUTCOMES: EntryType.ValueType  # 10
+"""OutcomesEntry."""
+ENTRY_TYPE_MATCH: EntryType.ValueType  # 11
+"""MatchEntry."""
+ENTRY_TYPE_MATCH_DELIVERY: EntryType.ValueType  # 12
+"""MatchDeliveryEntry."""
 Global___EntryType: _TypeAlias = EntryType  # noqa: Y015
 
 @_typing.final
@@ -343,6 +355,112 @@ class RefusalEntry(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RefusalEntry: _TypeAlias = RefusalEntry  # noqa: Y015
+
+@_typing.final
+class OutcomesEntry(_message.Message):
+    """OutcomesEntry puts a report of outcomes on the log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATEMENT_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    statement: _builtins.bytes
+    """The serialised OutcomeStatement."""
+    signature: _builtins.bytes
+    """The member's signature."""
+    def __init__(
+        self,
+        *,
+        statement: _builtins.bytes = ...,
+        signature: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["signature", b"signature", "statement", b"statement"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OutcomesEntry: _TypeAlias = OutcomesEntry  # noqa: Y015
+
+@_typing.final
+class MatchEntry(_message.Message):
+    """MatchEntry records what matching found, or what became of it. A replay of the entries below `as_of` gives the
+    same match but for its random id.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MATCH_ID_FIELD_NUMBER: _builtins.int
+    PATTERN_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    CONFIDENCE_FIELD_NUMBER: _builtins.int
+    RULES_VERSION_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
+    match_id: _builtins.bytes
+    """Random, 16 bytes."""
+    pattern: _builtins.int
+    """The typology: a Pattern."""
+    status: _builtins.int
+    """A MatchStatus."""
+    confidence: _builtins.int
+    """In permille."""
+    rules_version: _builtins.str
+    """Version of the matching rules."""
+    as_of: _builtins.int
+    """Every entry below this index has been taken into account."""
+    @_builtins.property
+    def evidence(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignalPosition]:
+        """Where its evidence stands; what was there before and is not repeated no longer counts."""
+
+    def __init__(
+        self,
+        *,
+        match_id: _builtins.bytes = ...,
+        pattern: _builtins.int = ...,
+        status: _builtins.int = ...,
+        confidence: _builtins.int = ...,
+        rules_version: _builtins.str = ...,
+        as_of: _builtins.int = ...,
+        evidence: _abc.Iterable[Global___SignalPosition] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "confidence", b"confidence", "evidence", b"evidence", "match_id", b"match_id", "pattern", b"pattern", "rules_version", b"rules_version", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MatchEntry: _TypeAlias = MatchEntry  # noqa: Y015
+
+@_typing.final
+class MatchDeliveryEntry(_message.Message):
+    """MatchDeliveryEntry records that a member is told of a match."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MATCH_ID_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    SUBJECTS_FIELD_NUMBER: _builtins.int
+    match_id: _builtins.bytes
+    """The match."""
+    digest: _builtins.bytes
+    """SHA-256 of the serialised Match that the member is shown."""
+    subjects: _builtins.bytes
+    """The tokens of the member's own that the match names, concatenated, 32 bytes each."""
+    def __init__(
+        self,
+        *,
+        match_id: _builtins.bytes = ...,
+        digest: _builtins.bytes = ...,
+        subjects: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "match_id", b"match_id", "subjects", b"subjects"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MatchDeliveryEntry: _TypeAlias = MatchDeliveryEntry  # noqa: Y015
 
 @_typing.final
 class OpeningEntry(_message.Message):

@@ -1,0 +1,1 @@
+"""Joining what different groups report: observations in, matches out. Pure; `now` is passed in."""
