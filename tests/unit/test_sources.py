@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from signalexchange.errors import ExchangeError
 from signalexchange.signals import SignalDraft, record
-from signalexchange.sources import SourceError, read_drafts
+from signalexchange.sources import read_drafts
+from signalexchange.tables import SourceError
 
 ROW: dict[str, Any] = {
     "subject_type": "phone",

@@ -34,7 +34,7 @@ from signalexchange.errors import (
 from signalexchange.identifiers import TYPE_NAMES
 from signalexchange.log_client import ForkError
 from signalexchange.signals import InvalidSignalError
-from signalexchange.sources import SourceError
+from signalexchange.tables import SourceError
 
 P = ParamSpec("P")
 Report = Callable[[int, int], None]

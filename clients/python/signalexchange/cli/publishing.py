@@ -31,7 +31,8 @@ from signalexchange.signals import (
     rule_violations,
     violations,
 )
-from signalexchange.sources import SourceError, read_drafts, read_rows
+from signalexchange.sources import read_drafts, read_rows
+from signalexchange.tables import SourceError
 from signalexchange.v1.signal_pb2 import WithdrawalReason
 
 MAX_SHOWN = 32

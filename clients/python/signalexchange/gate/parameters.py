@@ -1,0 +1,89 @@
+"""What the gate's rules ask: every figure with its unit. Why each is what it is: docs/gate.md."""
+
+from dataclasses import dataclass
+
+from signalexchange.errors import ConfigError
+
+_POSITIVE = frozenset(
+    {"valid_days", "link_days", "known_days", "pass_hours", "respend_hours", "refund_hours", "exhaust_days"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class GateParameters:
+    """Figures of the gate. `…_cny` are whole yuan, `…_permille` are 0 to 1,000, the rest is in its name.
+
+    Raises ConfigError for a figure below 0, a share above 1,000, or a window of nothing.
+    """
+
+    valid_days: int = 90
+    """A signal expires so long after the day its fact was last seen; at most the rulebook's retention."""
+    link_days: int = 7
+    """A subject's link is said again when it was last said so long ago."""
+    known_days: int = 45
+    """What is known of a customer is forgotten so long after the customer was last seen."""
+    shared_most: int = 16
+    """A value that more customers have in `known_days` is a place, not a person: it isn't linked."""
+
+    purchase_least_cny: int = 500
+    """Purchases below are never published, unless split from a sum above."""
+    purchase_limit_permille: int = 300
+    """A purchase, or a day's purchases at one merchant, of that share of the line is large."""
+    purchase_history_times: int = 5
+    """Without a known limit, one of so many times the payer's mean purchase is large."""
+    purchase_history_count: int = 5
+    """Purchases of a payer in `known_days` that make a mean."""
+    purchase_large_cny: int = 3_000
+    """Without limit and mean, one of that size is large."""
+    split_hours: int = 24
+    """Purchases of a payer at a merchant within count together."""
+    sharers: int = 3
+    """So many buyers on credit on one device or at one address are a sign (up to `shared_most`)."""
+    sign_days: int = 7
+    """A sign on a payer or merchant holds so long, backwards for purchases not yet published too."""
+
+    pass_hours: int = 72
+    """Money sent on within is passed on."""
+    pass_least_cny: int = 500
+    """Legs, or sums of legs, below are never published."""
+    pass_returns_permille: int = 700
+    """An account that sends on that share, up to all, of what it received passes on."""
+    payout_days: int = 14
+    """A business that pays persons on two days within is one that pays out."""
+    regular_days: int = 45
+    """A payment like one to the same payee 20 to so many days ago is regular: salary, rent."""
+
+    refund_hours: int = 6
+    """A refund of an order so young is too early for goods to have come back."""
+    refund_least_cny: int = 300
+    """Refunds below are never published."""
+
+    repaid_least_cny: int = 1_000
+    """Repayments below open no cycle."""
+    repaid_use_permille: int = 500
+    """The line's use, or the sum repaid, as a share of the limit, above which repaying was not routine."""
+    respend_hours: int = 48
+    """Credit purchases within that make up `respend_permille` of what was repaid complete the cycle."""
+    respend_permille: int = 700
+    exhaust_permille: int = 900
+    """A line used so far is exhausted."""
+    exhaust_days: int = 7
+    """It was drawn that far within so many days."""
+    quiet_permille: int = 300
+    """Below that use a line is quiet."""
+    quiet_days: int = 30
+    """A line must have been quiet so long before."""
+
+    ungated: bool = False
+    """Pass every credit purchase, every transfer, and every refund that the rule of refunds is about."""
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            value = getattr(self, name)
+            if value < (1 if name in _POSITIVE else 0) or (name.endswith("_permille") and value > 1_000):
+                raise ConfigError(f"gate parameter {name} is out of range")
+
+    @classmethod
+    def everything(cls) -> "GateParameters":
+        """No gate: what a member, or all of them together, could have matched with their own data."""
+        return cls(refund_least_cny=0, ungated=True)
