@@ -1,0 +1,1 @@
+"""How well matching finds planted actors: with the exchange, by each member alone, and on all raw data."""
