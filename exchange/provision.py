@@ -331,6 +331,8 @@ def _configure_party(deployment: Deployment, party: PartySpec) -> None:
             *("[signing]", f'key_id = "{SIGNING_KEY_ID}"', 'key = "signing.key"'),
             *("[token_cache]", 'path = "tokens.cache"', 'key = "tokens.key"'),
         ]
+    if deployment.plan.clock is not None:
+        lines += ["[replay]", 'clock = "../../clock"']
     _write_config(deployment.party_config(party.id), lines)
 
 

@@ -115,7 +115,12 @@ class ExchangeClient:
             token_cache=TokenCache.open(cache.path, cache.key, cache.size)
             if cache.path is not None and cache.key is not None
             else TokenCache(cache.size),
+            clock=config.now,
         )
+
+    def now(self) -> int:
+        """Unix seconds, by the client's clock."""
+        return self._clock()
 
     async def __aenter__(self) -> Self:
         return self

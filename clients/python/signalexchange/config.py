@@ -4,11 +4,14 @@ Which sections a party needs depends on what it does: an auditor needs neither a
 nor custodians.
 """
 
+import time
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from signalexchange.credentials import read_file
+from signalexchange.errors import ConfigError
 from signalexchange.settings import File, Section, Target, Text, Tls, read_settings
 
 
@@ -53,6 +56,12 @@ class TokenCacheFiles(Section):
         return self
 
 
+class Replay(Section):
+    """The file that holds the time of a replay: Unix seconds in decimal."""
+
+    clock: File
+
+
 class MemberConfig(Section):
     """Everything a party's file says. `member` is its id on the roster; `custodians` maps id to host:port."""
 
@@ -64,6 +73,18 @@ class MemberConfig(Section):
     signing: Signing | None = None
     journal: JournalFiles | None = None
     token_cache: TokenCacheFiles = TokenCacheFiles()
+    replay: Replay | None = None
+
+    def now(self) -> int:
+        """Unix seconds: the machine's, or those of the replay's clock file. Raises ConfigError."""
+        if self.replay is None:
+            return int(time.time())
+        text = read_file(self.replay.clock, "replay clock").strip()
+        if not text.isdigit() or len(text) > 12:
+            raise ConfigError(
+                f"{self.replay.clock}: the replay clock's file must hold Unix seconds in decimal"
+            )
+        return int(text)
 
 
 def load_config(path: Path) -> MemberConfig:

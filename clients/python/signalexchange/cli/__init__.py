@@ -12,6 +12,7 @@ import click
 from signalexchange.cli.asking import look_up, subscribe, tokenise, unsubscribe, watch
 from signalexchange.cli.common import Commands, Settings
 from signalexchange.cli.doctor import doctor
+from signalexchange.cli.flows import publish_flows
 from signalexchange.cli.journal import journal
 from signalexchange.cli.log import log
 from signalexchange.cli.publishing import publish, withdraw
@@ -48,6 +49,7 @@ _COMMANDS = (
     unsubscribe,
     watch,
     publish,
+    publish_flows,
     withdraw,
     journal,
     log,

@@ -39,6 +39,7 @@ from signalexchange.tables import SourceError
 P = ParamSpec("P")
 Report = Callable[[int, int], None]
 
+MAX_FAULTS = 32
 REFUSED, USAGE, UNVERIFIED, UNREACHABLE = 1, 2, 3, 4
 UNREACHABLE_STATUSES = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
 TYPES = {name: number for number, name in TYPE_NAMES.items()}
@@ -119,6 +120,31 @@ def _advice(error: ExchangeError) -> str:
         "RESUME_INVALID": "; start again: signalexchange watch --from-now",
     }.get(error.reason, "")
     return details + hint
+
+
+class Faults:
+    """What is wrong with a file that is to be published: the first of its faults, and how many there are."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._shown: list[tuple[str, str]] = []
+
+    def add(self, place: str, why: str) -> None:
+        """Count a fault in."""
+        self.total += 1
+        if len(self._shown) < MAX_FAULTS:
+            self._shown.append((place, why))
+
+    def add_unread(self, error: SourceError) -> None:
+        """Count a row in that can't be read."""
+        column = f", column {error.column}" if error.column else ""
+        self.add(f"{error.path}, row {error.row}{column}", error.why)
+
+    def check(self) -> None:
+        """Raise InvalidSignalError if there was one."""
+        if self.total:
+            shown = f", the first {MAX_FAULTS} are" if self.total > MAX_FAULTS else ""
+            raise InvalidSignalError(f"nothing was sent; faults: {self.total}{shown}", self._shown)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from signalexchange.cli.common import (
+    Faults,
     hex_bytes,
     json_option,
     note,
@@ -26,7 +27,6 @@ from signalexchange.publisher import Acknowledged, tokenise
 from signalexchange.rulebook import Rulebook
 from signalexchange.signals import (
     SIGNAL_ID_SIZE,
-    InvalidSignalError,
     SignalDraft,
     rule_violations,
     violations,
@@ -35,7 +35,6 @@ from signalexchange.sources import read_drafts, read_rows
 from signalexchange.tables import SourceError
 from signalexchange.v1.signal_pb2 import WithdrawalReason
 
-MAX_SHOWN = 32
 REASONS = {
     "refuted": WithdrawalReason.WITHDRAWAL_REASON_REFUTED,
     "resolved": WithdrawalReason.WITHDRAWAL_REASON_RESOLVED,
@@ -76,18 +75,15 @@ def publish(file: Path, dry_run: bool, with_tokens: bool, rows: int, as_json: bo
 
 async def _publish(file: Path, as_json: bool) -> None:
     async with settings().client() as client:
-        rulebook = await client.roster.rulebook()
-        party = (await client.roster.roster()).party(client.member)
-        if party is None:
-            raise ConfigError(f"member {client.member!r} is not on the roster")
-        total = _check(file, rulebook, party.kind)
+        rulebook, kind = await client.roster.rulebook(), await member_kind(client)
+        total = _check(file, client.now(), rulebook, kind)
         done: list[Acknowledged] = []
         with progress("publishing") as report:
             for batch in _batches(file):
                 done.append(await client.publish(batch))
                 report(sum(len(each.signal_ids) for each in done), total)
     if as_json:
-        print_json({"signals": total, "batches": [_acknowledged(each) for each in done]})
+        print_json({"signals": total, "batches": [acknowledged(each) for each in done]})
         return
     print_table(
         ("batch", "signals", "log entry", "published before"),
@@ -99,8 +95,16 @@ async def _publish(file: Path, as_json: bool) -> None:
     note(f"{total} signals acknowledged; the receipts are in the journal")
 
 
+async def member_kind(client: ExchangeClient) -> str:
+    """The kind of the member that the client is, such as "bank"; raises ConfigError."""
+    party = (await client.roster.roster()).party(client.member)
+    if party is None:
+        raise ConfigError(f"member {client.member!r} is not on the roster")
+    return party.kind
+
+
 async def _preview(file: Path, with_tokens: bool, shown: int, as_json: bool) -> None:
-    total = _check(file)
+    total = _check(file, int(time.time()))
     documents: list[dict[str, Any]] = []
     asked = 0
     client = settings().client() if with_tokens else None
@@ -140,26 +144,22 @@ async def _preview(file: Path, with_tokens: bool, shown: int, as_json: bool) -> 
         note(f"{summary}; the rulebook's rules are checked when publishing")
 
 
-def _check(file: Path, rulebook: Rulebook | None = None, kind: str = "") -> int:
+def _check(file: Path, now: int, rulebook: Rulebook | None = None, kind: str = "") -> int:
     """How many signals the file holds; raises InvalidSignalError, for at most 32 of its faults with their
     total, or SourceError where the file can't be read to its end.
     """
-    now, total, bad, faults = int(time.time()), 0, 0, list[tuple[str, str]]()
+    total, faults = 0, Faults()
     for draft in read_rows(file):
         total += 1
         if isinstance(draft, SourceError):
-            bad += 1
-            column = f", column {draft.column}" if draft.column else ""
-            faults += [(f"{file}, row {draft.row}{column}", draft.why)][: MAX_SHOWN - len(faults)]
+            faults.add_unread(draft)
             continue
         found = violations(draft, now)
         if rulebook is not None:
             found += rule_violations(draft, rulebook, kind, now)
-        bad += len(found)
-        faults += [(f"{draft.place}, {field}", why) for field, why in found][: MAX_SHOWN - len(faults)]
-    if faults:
-        shown = f", the first {MAX_SHOWN} are" if bad > MAX_SHOWN else ""
-        raise InvalidSignalError(f"nothing was sent; faults: {bad}{shown}", faults)
+        for field, why in found:
+            faults.add(f"{draft.place}, {field}", why)
+    faults.check()
     if total == 0:
         raise click.UsageError(f"{file} holds no signals")
     return total
@@ -207,7 +207,7 @@ async def withdraw(
             {
                 "signals": len(ids),
                 "orders": [
-                    _acknowledged(replace(each, signal_ids=tuple(order)))
+                    acknowledged(replace(each, signal_ids=tuple(order)))
                     for each, order in zip(done, orders, strict=True)
                 ],
             }
@@ -217,7 +217,8 @@ async def withdraw(
         click.echo(f"{len(ids)} signals withdrawn; log entry {entries}")
 
 
-def _acknowledged(done: Acknowledged) -> dict[str, Any]:
+def acknowledged(done: Acknowledged) -> dict[str, Any]:
+    """What scripts read of an acknowledgement."""
     return {
         "id": done.id.hex(),
         "signals": [signal_id.hex() for signal_id in done.signal_ids],
