@@ -117,6 +117,8 @@ class Prior(Record):
 
     confirmed: Count
     refuted: Count
+    per_group: Count
+    """Outcomes of one reporting group that count at most."""
 
 
 class Confidence(Record):

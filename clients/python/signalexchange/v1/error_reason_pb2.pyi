@@ -47,11 +47,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_WRONG_MEMBER: _ErrorReason.ValueType  # 11
     """PERMISSION_DENIED: the statement names another member than the certificate does."""
     ERROR_REASON_ID_REUSED: _ErrorReason.ValueType  # 12
-    """ALREADY_EXISTS: the batch or order id was used before with other content."""
+    """ALREADY_EXISTS: the batch, order or report id was used before with other content."""
     ERROR_REASON_SIGNAL_ID_REUSED: _ErrorReason.ValueType  # 13
     """ALREADY_EXISTS: a signal id of the batch is already known."""
     ERROR_REASON_SIGNAL_UNKNOWN: _ErrorReason.ValueType  # 14
-    """NOT_FOUND: the caller has published no signal of that id."""
+    """NOT_FOUND: the caller has published no signal of that id, or, for an outcome, was told of none."""
     ERROR_REASON_EPOCH_NOT_VALID: _ErrorReason.ValueType  # 15
     """FAILED_PRECONDITION: no valid key manifest covers this identifier type and epoch."""
     ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 16
@@ -87,7 +87,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_MATCH_UNKNOWN: _ErrorReason.ValueType  # 31
     """NOT_FOUND: there is no match of that id that concerns the caller."""
     ERROR_REASON_OUTCOME_CONFLICT: _ErrorReason.ValueType  # 32
-    """FAILED_PRECONDITION: the caller gave another verdict on that signal or match before."""
+    """FAILED_PRECONDITION: the caller's group gave another verdict on that signal or match before."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of the google.rpc.ErrorInfo that every refusal carries, without
@@ -119,11 +119,11 @@ ERROR_REASON_SIGNATURE_INVALID: ErrorReason.ValueType  # 10
 ERROR_REASON_WRONG_MEMBER: ErrorReason.ValueType  # 11
 """PERMISSION_DENIED: the statement names another member than the certificate does."""
 ERROR_REASON_ID_REUSED: ErrorReason.ValueType  # 12
-"""ALREADY_EXISTS: the batch or order id was used before with other content."""
+"""ALREADY_EXISTS: the batch, order or report id was used before with other content."""
 ERROR_REASON_SIGNAL_ID_REUSED: ErrorReason.ValueType  # 13
 """ALREADY_EXISTS: a signal id of the batch is already known."""
 ERROR_REASON_SIGNAL_UNKNOWN: ErrorReason.ValueType  # 14
-"""NOT_FOUND: the caller has published no signal of that id."""
+"""NOT_FOUND: the caller has published no signal of that id, or, for an outcome, was told of none."""
 ERROR_REASON_EPOCH_NOT_VALID: ErrorReason.ValueType  # 15
 """FAILED_PRECONDITION: no valid key manifest covers this identifier type and epoch."""
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 16
@@ -159,5 +159,5 @@ ERROR_REASON_QUOTA_EXCEEDED: ErrorReason.ValueType  # 30
 ERROR_REASON_MATCH_UNKNOWN: ErrorReason.ValueType  # 31
 """NOT_FOUND: there is no match of that id that concerns the caller."""
 ERROR_REASON_OUTCOME_CONFLICT: ErrorReason.ValueType  # 32
-"""FAILED_PRECONDITION: the caller gave another verdict on that signal or match before."""
+"""FAILED_PRECONDITION: the caller's group gave another verdict on that signal or match before."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

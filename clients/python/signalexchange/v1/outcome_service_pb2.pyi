@@ -31,8 +31,8 @@ class _VerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Verdict.Value
     VERDICT_CONFIRMED: _Verdict.ValueType  # 1
     """The claim was right."""
     VERDICT_REFUTED: _Verdict.ValueType  # 2
-    """The claim was wrong. On another group's signal it is a dispute too, until that group answers with its own
-    verdict or the rulebook's deadline passes.
+    """The claim was wrong. On another group's signal it is a dispute too, until the issuer answers with a verdict of
+    its own or the rulebook's deadline passes. On a signal of one's own it stops counting.
     """
     VERDICT_INCONCLUSIVE: _Verdict.ValueType  # 3
     """The inquiry found neither."""
@@ -45,8 +45,8 @@ VERDICT_UNSPECIFIED: Verdict.ValueType  # 0
 VERDICT_CONFIRMED: Verdict.ValueType  # 1
 """The claim was right."""
 VERDICT_REFUTED: Verdict.ValueType  # 2
-"""The claim was wrong. On another group's signal it is a dispute too, until that group answers with its own
-verdict or the rulebook's deadline passes.
+"""The claim was wrong. On another group's signal it is a dispute too, until the issuer answers with a verdict of
+its own or the rulebook's deadline passes. On a signal of one's own it stops counting.
 """
 VERDICT_INCONCLUSIVE: Verdict.ValueType  # 3
 """The inquiry found neither."""
@@ -197,7 +197,9 @@ Global___GetReliabilityRequest: _TypeAlias = GetReliabilityRequest  # noqa: Y015
 
 @_typing.final
 class Reliability(_message.Message):
-    """Reliability is a Beta posterior: mean = (prior_confirmed + confirmed) ÷ (all four added)."""
+    """Reliability is a Beta posterior: mean = (prior_confirmed + confirmed) ÷ (all four added). A reporting group counts
+    once a signal or match, and for at most the rulebook's number of outcomes; none confirms what it issued itself.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -239,14 +241,14 @@ Global___Reliability: _TypeAlias = Reliability  # noqa: Y015
 
 @_typing.final
 class CodeReliability(_message.Message):
-    """CodeReliability is the posterior of one code, over all issuers."""
+    """CodeReliability is the posterior of one code, or of one pattern of matches, over all issuers."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CODE_FIELD_NUMBER: _builtins.int
     RELIABILITY_FIELD_NUMBER: _builtins.int
     code: _builtins.str
-    """The code."""
+    """The code, or the pattern's name."""
     @_builtins.property
     def reliability(self) -> Global___Reliability:
         """Its posterior."""
@@ -279,7 +281,7 @@ class GetReliabilityResponse(_message.Message):
 
     @_builtins.property
     def codes(self) -> _containers.RepeatedCompositeFieldContainer[Global___CodeReliability]:
-        """Codes with outcomes."""
+        """Codes and patterns with outcomes, ascending by name."""
 
     def __init__(
         self,

@@ -56,10 +56,12 @@ class OutcomeServiceServicer:
     """
 
     def ReportOutcomes(self, request, context):
-        """ReportOutcomes takes signed verdicts on signals or matches that the caller published or was shown. Members, for
-        themselves. Idempotent by report id, and a verdict given again changes nothing. At most 1,000; all or none.
-        Errors: SIGNATURE_INVALID, WRONG_MEMBER, ID_REUSED, SIGNAL_UNKNOWN (never shown to the caller), MATCH_UNKNOWN,
-        OUTCOME_CONFLICT (another verdict of the caller's stands).
+        """ReportOutcomes takes signed verdicts on signals that the caller published or was told of, and on matches that
+        concern it. Members, for themselves. A controlling group has one verdict on each: given again it changes
+        nothing, except that the issuer's answers a dispute. Idempotent by report id. At most 1,000; all or none.
+        Errors: SIGNATURE_INVALID, WRONG_MEMBER, ID_REUSED, SIGNAL_UNKNOWN (neither the caller's nor told to it),
+        MATCH_UNKNOWN, OUTCOME_CONFLICT (another verdict of the caller's group stands; the metadata key "index" holds
+        which outcome was the first).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -37,10 +37,12 @@ class OutcomeServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> OutcomeServiceAsyncStub: ...
     ReportOutcomes: _grpc.UnaryUnaryMultiCallable[_outcome_service_pb2.ReportOutcomesRequest, _outcome_service_pb2.ReportOutcomesResponse]
-    """ReportOutcomes takes signed verdicts on signals or matches that the caller published or was shown. Members, for
-    themselves. Idempotent by report id, and a verdict given again changes nothing. At most 1,000; all or none.
-    Errors: SIGNATURE_INVALID, WRONG_MEMBER, ID_REUSED, SIGNAL_UNKNOWN (never shown to the caller), MATCH_UNKNOWN,
-    OUTCOME_CONFLICT (another verdict of the caller's stands).
+    """ReportOutcomes takes signed verdicts on signals that the caller published or was told of, and on matches that
+    concern it. Members, for themselves. A controlling group has one verdict on each: given again it changes
+    nothing, except that the issuer's answers a dispute. Idempotent by report id. At most 1,000; all or none.
+    Errors: SIGNATURE_INVALID, WRONG_MEMBER, ID_REUSED, SIGNAL_UNKNOWN (neither the caller's nor told to it),
+    MATCH_UNKNOWN, OUTCOME_CONFLICT (another verdict of the caller's group stands; the metadata key "index" holds
+    which outcome was the first).
     """
     GetReliability: _grpc.UnaryUnaryMultiCallable[_outcome_service_pb2.GetReliabilityRequest, _outcome_service_pb2.GetReliabilityResponse]
     """GetReliability returns what outcomes say of each code, and of the caller's own group: a Beta posterior with its
@@ -56,10 +58,12 @@ class OutcomeServiceAsyncStub(OutcomeServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ReportOutcomes: _aio.UnaryUnaryMultiCallable[_outcome_service_pb2.ReportOutcomesRequest, _outcome_service_pb2.ReportOutcomesResponse]  # type: ignore[assignment]
-    """ReportOutcomes takes signed verdicts on signals or matches that the caller published or was shown. Members, for
-    themselves. Idempotent by report id, and a verdict given again changes nothing. At most 1,000; all or none.
-    Errors: SIGNATURE_INVALID, WRONG_MEMBER, ID_REUSED, SIGNAL_UNKNOWN (never shown to the caller), MATCH_UNKNOWN,
-    OUTCOME_CONFLICT (another verdict of the caller's stands).
+    """ReportOutcomes takes signed verdicts on signals that the caller published or was told of, and on matches that
+    concern it. Members, for themselves. A controlling group has one verdict on each: given again it changes
+    nothing, except that the issuer's answers a dispute. Idempotent by report id. At most 1,000; all or none.
+    Errors: SIGNATURE_INVALID, WRONG_MEMBER, ID_REUSED, SIGNAL_UNKNOWN (neither the caller's nor told to it),
+    MATCH_UNKNOWN, OUTCOME_CONFLICT (another verdict of the caller's group stands; the metadata key "index" holds
+    which outcome was the first).
     """
     GetReliability: _aio.UnaryUnaryMultiCallable[_outcome_service_pb2.GetReliabilityRequest, _outcome_service_pb2.GetReliabilityResponse]  # type: ignore[assignment]
     """GetReliability returns what outcomes say of each code, and of the caller's own group: a Beta posterior with its
@@ -78,10 +82,12 @@ class OutcomeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _outcome_service_pb2.ReportOutcomesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_outcome_service_pb2.ReportOutcomesResponse, _abc.Awaitable[_outcome_service_pb2.ReportOutcomesResponse]]:
-        """ReportOutcomes takes signed verdicts on signals or matches that the caller published or was shown. Members, for
-        themselves. Idempotent by report id, and a verdict given again changes nothing. At most 1,000; all or none.
-        Errors: SIGNATURE_INVALID, WRONG_MEMBER, ID_REUSED, SIGNAL_UNKNOWN (never shown to the caller), MATCH_UNKNOWN,
-        OUTCOME_CONFLICT (another verdict of the caller's stands).
+        """ReportOutcomes takes signed verdicts on signals that the caller published or was told of, and on matches that
+        concern it. Members, for themselves. A controlling group has one verdict on each: given again it changes
+        nothing, except that the issuer's answers a dispute. Idempotent by report id. At most 1,000; all or none.
+        Errors: SIGNATURE_INVALID, WRONG_MEMBER, ID_REUSED, SIGNAL_UNKNOWN (neither the caller's nor told to it),
+        MATCH_UNKNOWN, OUTCOME_CONFLICT (another verdict of the caller's group stands; the metadata key "index" holds
+        which outcome was the first).
         """
 
     @_abc_1.abstractmethod

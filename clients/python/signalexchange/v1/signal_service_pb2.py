@@ -26,21 +26,21 @@ from signalexchange.v1 import identifier_pb2 as signalexchange_dot_v1_dot_identi
 from signalexchange.v1 import signal_pb2 as signalexchange_dot_v1_dot_signal__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&signalexchange/v1/signal_service.proto\x12\x11signalexchange.v1\x1a\"signalexchange/v1/identifier.proto\x1a\x1esignalexchange/v1/signal.proto\"q\n\x15PublishSignalsRequest\x12\x11\n\tstatement\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x32\n\x07signals\x18\x03 \x03(\x0b\x32!.signalexchange.v1.SignalEnvelope\"]\n\x16PublishSignalsResponse\x12+\n\x07receipt\x18\x01 \x01(\x0b\x32\x1a.signalexchange.v1.Receipt\x12\x16\n\x0erepeated_batch\x18\x02 \x01(\x08\">\n\x16WithdrawSignalsRequest\x12\x11\n\tstatement\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"^\n\x17WithdrawSignalsResponse\x12+\n\x07receipt\x18\x01 \x01(\x0b\x32\x1a.signalexchange.v1.Receipt\x12\x16\n\x0erepeated_order\x18\x02 \x01(\x08\"x\n\x15LookUpSubjectsRequest\x12\x0f\n\x07purpose\x18\x01 \x01(\t\x12/\n\x04type\x18\x02 \x01(\x0e\x32!.signalexchange.v1.IdentifierType\x12\r\n\x05\x65poch\x18\x03 \x01(\r\x12\x0e\n\x06tokens\x18\x04 \x03(\x0c\"W\n\nRiskReason\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12;\n\x0c\x63ontribution\x18\x02 \x01(\x0e\x32%.signalexchange.v1.ContributionBucket\"\xae\x02\n\x0bSubjectRisk\x12\r\n\x05token\x18\x01 \x01(\x0c\x12\r\n\x05score\x18\x02 \x01(\r\x12)\n\x04\x62\x61nd\x18\x03 \x01(\x0e\x32\x1b.signalexchange.v1.RiskBand\x12.\n\x07reasons\x18\x04 \x03(\x0b\x32\x1d.signalexchange.v1.RiskReason\x12\x0e\n\x06groups\x18\x05 \x01(\r\x12\x16\n\x0e\x66reshness_days\x18\x06 \x01(\r\x12)\n\x06\x61\x64vice\x18\x07 \x01(\x0e\x32\x19.signalexchange.v1.Action\x12\x14\n\x0chuman_review\x18\x08 \x01(\x08\x12\x13\n\x0bnotice_code\x18\t \x01(\t\x12(\n\x08handling\x18\n \x01(\x0e\x32\x16.signalexchange.v1.Tlp\"\xa3\x01\n\x16LookUpSubjectsResponse\x12\x30\n\x08subjects\x18\x01 \x03(\x0b\x32\x1e.signalexchange.v1.SubjectRisk\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12+\n\x07receipt\x18\x03 \x01(\x0b\x32\x1a.signalexchange.v1.Receipt\x12\x13\n\x0b\x61\x63\x63\x65ss_salt\x18\x04 \x01(\x0c\"s\n\x10SubscribeRequest\x12\x0f\n\x07purpose\x18\x01 \x01(\t\x12/\n\x04type\x18\x02 \x01(\x0e\x32!.signalexchange.v1.IdentifierType\x12\r\n\x05\x65poch\x18\x03 \x01(\r\x12\x0e\n\x06tokens\x18\x04 \x03(\x0c\"i\n\x11SubscribeResponse\x12+\n\x07receipt\x18\x01 \x01(\x0b\x32\x1a.signalexchange.v1.Receipt\x12\x12\n\nexpires_at\x18\x02 \x01(\x03\x12\x13\n\x0b\x61\x63\x63\x65ss_salt\x18\x03 \x01(\x0c\"d\n\x12UnsubscribeRequest\x12/\n\x04type\x18\x01 \x01(\x0e\x32!.signalexchange.v1.IdentifierType\x12\r\n\x05\x65poch\x18\x02 \x01(\r\x12\x0e\n\x06tokens\x18\x03 \x03(\x0c\"&\n\x13UnsubscribeResponse\x12\x0f\n\x07removed\x18\x01 \x01(\r\"+\n\x13WatchSignalsRequest\x12\x14\n\x0cresume_token\x18\x01 \x01(\x0c\"\xaf\x01\n\x14WatchSignalsResponse\x12\x14\n\x0cresume_token\x18\x01 \x01(\x0c\x12\x11\n\tsignal_id\x18\x02 \x01(\x0c\x12/\n\x06\x63hange\x18\x03 \x01(\x0e\x32\x1f.signalexchange.v1.SignalChange\x12\x30\n\x07subject\x18\x04 \x01(\x0b\x32\x1f.signalexchange.v1.SubjectToken\x12\x0b\n\x03own\x18\x05 \x01(\x08*z\n\x08RiskBand\x12\x19\n\x15RISK_BAND_UNSPECIFIED\x10\x00\x12\x11\n\rRISK_BAND_LOW\x10\x01\x12\x16\n\x12RISK_BAND_ELEVATED\x10\x02\x12\x12\n\x0eRISK_BAND_HIGH\x10\x03\x12\x14\n\x10RISK_BAND_SEVERE\x10\x04*\x9d\x01\n\x06\x41\x63tion\x12\x16\n\x12\x41\x43TION_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x41\x43TION_ALLOW\x10\x01\x12\x17\n\x13\x41\x43TION_AUTHENTICATE\x10\x02\x12\x12\n\x0e\x41\x43TION_EXPLAIN\x10\x03\x12\x14\n\x10\x41\x43TION_INTERCEPT\x10\x04\x12\x13\n\x0f\x41\x43TION_RESTRICT\x10\x05\x12\x11\n\rACTION_FREEZE\x10\x06*\x99\x01\n\x12\x43ontributionBucket\x12#\n\x1f\x43ONTRIBUTION_BUCKET_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x43ONTRIBUTION_BUCKET_MINOR\x10\x01\x12 \n\x1c\x43ONTRIBUTION_BUCKET_MODERATE\x10\x02\x12\x1d\n\x19\x43ONTRIBUTION_BUCKET_MAJOR\x10\x03*\x81\x01\n\x0cSignalChange\x12\x1d\n\x19SIGNAL_CHANGE_UNSPECIFIED\x10\x00\x12\x1a\n\x16SIGNAL_CHANGE_RECORDED\x10\x01\x12\x1b\n\x17SIGNAL_CHANGE_WITHDRAWN\x10\x02\x12\x19\n\x15SIGNAL_CHANGE_EXPIRED\x10\x03\x32\xe0\x04\n\rSignalService\x12\x65\n\x0ePublishSignals\x12(.signalexchange.v1.PublishSignalsRequest\x1a).signalexchange.v1.PublishSignalsResponse\x12h\n\x0fWithdrawSignals\x12).signalexchange.v1.WithdrawSignalsRequest\x1a*.signalexchange.v1.WithdrawSignalsResponse\x12\x65\n\x0eLookUpSubjects\x12(.signalexchange.v1.LookUpSubjectsRequest\x1a).signalexchange.v1.LookUpSubjectsResponse\x12V\n\tSubscribe\x12#.signalexchange.v1.SubscribeRequest\x1a$.signalexchange.v1.SubscribeResponse\x12\\\n\x0bUnsubscribe\x12%.signalexchange.v1.UnsubscribeRequest\x1a&.signalexchange.v1.UnsubscribeResponse\x12\x61\n\x0cWatchSignals\x12&.signalexchange.v1.WatchSignalsRequest\x1a\'.signalexchange.v1.WatchSignalsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&signalexchange/v1/signal_service.proto\x12\x11signalexchange.v1\x1a\"signalexchange/v1/identifier.proto\x1a\x1esignalexchange/v1/signal.proto\"q\n\x15PublishSignalsRequest\x12\x11\n\tstatement\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x32\n\x07signals\x18\x03 \x03(\x0b\x32!.signalexchange.v1.SignalEnvelope\"]\n\x16PublishSignalsResponse\x12+\n\x07receipt\x18\x01 \x01(\x0b\x32\x1a.signalexchange.v1.Receipt\x12\x16\n\x0erepeated_batch\x18\x02 \x01(\x08\">\n\x16WithdrawSignalsRequest\x12\x11\n\tstatement\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"^\n\x17WithdrawSignalsResponse\x12+\n\x07receipt\x18\x01 \x01(\x0b\x32\x1a.signalexchange.v1.Receipt\x12\x16\n\x0erepeated_order\x18\x02 \x01(\x08\"x\n\x15LookUpSubjectsRequest\x12\x0f\n\x07purpose\x18\x01 \x01(\t\x12/\n\x04type\x18\x02 \x01(\x0e\x32!.signalexchange.v1.IdentifierType\x12\r\n\x05\x65poch\x18\x03 \x01(\r\x12\x0e\n\x06tokens\x18\x04 \x03(\x0c\"W\n\nRiskReason\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12;\n\x0c\x63ontribution\x18\x02 \x01(\x0e\x32%.signalexchange.v1.ContributionBucket\"\xc0\x02\n\x0bSubjectRisk\x12\r\n\x05token\x18\x01 \x01(\x0c\x12\r\n\x05score\x18\x02 \x01(\r\x12)\n\x04\x62\x61nd\x18\x03 \x01(\x0e\x32\x1b.signalexchange.v1.RiskBand\x12.\n\x07reasons\x18\x04 \x03(\x0b\x32\x1d.signalexchange.v1.RiskReason\x12\x0e\n\x06groups\x18\x05 \x01(\r\x12\x16\n\x0e\x66reshness_days\x18\x06 \x01(\r\x12)\n\x06\x61\x64vice\x18\x07 \x01(\x0e\x32\x19.signalexchange.v1.Action\x12\x14\n\x0chuman_review\x18\x08 \x01(\x08\x12\x13\n\x0bnotice_code\x18\t \x01(\t\x12(\n\x08handling\x18\n \x01(\x0e\x32\x16.signalexchange.v1.Tlp\x12\x10\n\x08\x64isputed\x18\x0b \x01(\x08\"\xa3\x01\n\x16LookUpSubjectsResponse\x12\x30\n\x08subjects\x18\x01 \x03(\x0b\x32\x1e.signalexchange.v1.SubjectRisk\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12+\n\x07receipt\x18\x03 \x01(\x0b\x32\x1a.signalexchange.v1.Receipt\x12\x13\n\x0b\x61\x63\x63\x65ss_salt\x18\x04 \x01(\x0c\"s\n\x10SubscribeRequest\x12\x0f\n\x07purpose\x18\x01 \x01(\t\x12/\n\x04type\x18\x02 \x01(\x0e\x32!.signalexchange.v1.IdentifierType\x12\r\n\x05\x65poch\x18\x03 \x01(\r\x12\x0e\n\x06tokens\x18\x04 \x03(\x0c\"i\n\x11SubscribeResponse\x12+\n\x07receipt\x18\x01 \x01(\x0b\x32\x1a.signalexchange.v1.Receipt\x12\x12\n\nexpires_at\x18\x02 \x01(\x03\x12\x13\n\x0b\x61\x63\x63\x65ss_salt\x18\x03 \x01(\x0c\"d\n\x12UnsubscribeRequest\x12/\n\x04type\x18\x01 \x01(\x0e\x32!.signalexchange.v1.IdentifierType\x12\r\n\x05\x65poch\x18\x02 \x01(\r\x12\x0e\n\x06tokens\x18\x03 \x03(\x0c\"&\n\x13UnsubscribeResponse\x12\x0f\n\x07removed\x18\x01 \x01(\r\"+\n\x13WatchSignalsRequest\x12\x14\n\x0cresume_token\x18\x01 \x01(\x0c\"\xaf\x01\n\x14WatchSignalsResponse\x12\x14\n\x0cresume_token\x18\x01 \x01(\x0c\x12\x11\n\tsignal_id\x18\x02 \x01(\x0c\x12/\n\x06\x63hange\x18\x03 \x01(\x0e\x32\x1f.signalexchange.v1.SignalChange\x12\x30\n\x07subject\x18\x04 \x01(\x0b\x32\x1f.signalexchange.v1.SubjectToken\x12\x0b\n\x03own\x18\x05 \x01(\x08*z\n\x08RiskBand\x12\x19\n\x15RISK_BAND_UNSPECIFIED\x10\x00\x12\x11\n\rRISK_BAND_LOW\x10\x01\x12\x16\n\x12RISK_BAND_ELEVATED\x10\x02\x12\x12\n\x0eRISK_BAND_HIGH\x10\x03\x12\x14\n\x10RISK_BAND_SEVERE\x10\x04*\x9d\x01\n\x06\x41\x63tion\x12\x16\n\x12\x41\x43TION_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x41\x43TION_ALLOW\x10\x01\x12\x17\n\x13\x41\x43TION_AUTHENTICATE\x10\x02\x12\x12\n\x0e\x41\x43TION_EXPLAIN\x10\x03\x12\x14\n\x10\x41\x43TION_INTERCEPT\x10\x04\x12\x13\n\x0f\x41\x43TION_RESTRICT\x10\x05\x12\x11\n\rACTION_FREEZE\x10\x06*\x99\x01\n\x12\x43ontributionBucket\x12#\n\x1f\x43ONTRIBUTION_BUCKET_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x43ONTRIBUTION_BUCKET_MINOR\x10\x01\x12 \n\x1c\x43ONTRIBUTION_BUCKET_MODERATE\x10\x02\x12\x1d\n\x19\x43ONTRIBUTION_BUCKET_MAJOR\x10\x03*\xd2\x01\n\x0cSignalChange\x12\x1d\n\x19SIGNAL_CHANGE_UNSPECIFIED\x10\x00\x12\x1a\n\x16SIGNAL_CHANGE_RECORDED\x10\x01\x12\x1b\n\x17SIGNAL_CHANGE_WITHDRAWN\x10\x02\x12\x19\n\x15SIGNAL_CHANGE_EXPIRED\x10\x03\x12\x1a\n\x16SIGNAL_CHANGE_DISPUTED\x10\x04\x12\x18\n\x14SIGNAL_CHANGE_UPHELD\x10\x05\x12\x19\n\x15SIGNAL_CHANGE_REFUTED\x10\x06\x32\xe0\x04\n\rSignalService\x12\x65\n\x0ePublishSignals\x12(.signalexchange.v1.PublishSignalsRequest\x1a).signalexchange.v1.PublishSignalsResponse\x12h\n\x0fWithdrawSignals\x12).signalexchange.v1.WithdrawSignalsRequest\x1a*.signalexchange.v1.WithdrawSignalsResponse\x12\x65\n\x0eLookUpSubjects\x12(.signalexchange.v1.LookUpSubjectsRequest\x1a).signalexchange.v1.LookUpSubjectsResponse\x12V\n\tSubscribe\x12#.signalexchange.v1.SubscribeRequest\x1a$.signalexchange.v1.SubscribeResponse\x12\\\n\x0bUnsubscribe\x12%.signalexchange.v1.UnsubscribeRequest\x1a&.signalexchange.v1.UnsubscribeResponse\x12\x61\n\x0cWatchSignals\x12&.signalexchange.v1.WatchSignalsRequest\x1a\'.signalexchange.v1.WatchSignalsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'signalexchange.v1.signal_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RISKBAND']._serialized_start=1770
-  _globals['_RISKBAND']._serialized_end=1892
-  _globals['_ACTION']._serialized_start=1895
-  _globals['_ACTION']._serialized_end=2052
-  _globals['_CONTRIBUTIONBUCKET']._serialized_start=2055
-  _globals['_CONTRIBUTIONBUCKET']._serialized_end=2208
-  _globals['_SIGNALCHANGE']._serialized_start=2211
-  _globals['_SIGNALCHANGE']._serialized_end=2340
+  _globals['_RISKBAND']._serialized_start=1788
+  _globals['_RISKBAND']._serialized_end=1910
+  _globals['_ACTION']._serialized_start=1913
+  _globals['_ACTION']._serialized_end=2070
+  _globals['_CONTRIBUTIONBUCKET']._serialized_start=2073
+  _globals['_CONTRIBUTIONBUCKET']._serialized_end=2226
+  _globals['_SIGNALCHANGE']._serialized_start=2229
+  _globals['_SIGNALCHANGE']._serialized_end=2439
   _globals['_PUBLISHSIGNALSREQUEST']._serialized_start=129
   _globals['_PUBLISHSIGNALSREQUEST']._serialized_end=242
   _globals['_PUBLISHSIGNALSRESPONSE']._serialized_start=244
@@ -54,21 +54,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RISKREASON']._serialized_start=621
   _globals['_RISKREASON']._serialized_end=708
   _globals['_SUBJECTRISK']._serialized_start=711
-  _globals['_SUBJECTRISK']._serialized_end=1013
-  _globals['_LOOKUPSUBJECTSRESPONSE']._serialized_start=1016
-  _globals['_LOOKUPSUBJECTSRESPONSE']._serialized_end=1179
-  _globals['_SUBSCRIBEREQUEST']._serialized_start=1181
-  _globals['_SUBSCRIBEREQUEST']._serialized_end=1296
-  _globals['_SUBSCRIBERESPONSE']._serialized_start=1298
-  _globals['_SUBSCRIBERESPONSE']._serialized_end=1403
-  _globals['_UNSUBSCRIBEREQUEST']._serialized_start=1405
-  _globals['_UNSUBSCRIBEREQUEST']._serialized_end=1505
-  _globals['_UNSUBSCRIBERESPONSE']._serialized_start=1507
-  _globals['_UNSUBSCRIBERESPONSE']._serialized_end=1545
-  _globals['_WATCHSIGNALSREQUEST']._serialized_start=1547
-  _globals['_WATCHSIGNALSREQUEST']._serialized_end=1590
-  _globals['_WATCHSIGNALSRESPONSE']._serialized_start=1593
-  _globals['_WATCHSIGNALSRESPONSE']._serialized_end=1768
-  _globals['_SIGNALSERVICE']._serialized_start=2343
-  _globals['_SIGNALSERVICE']._serialized_end=2951
+  _globals['_SUBJECTRISK']._serialized_end=1031
+  _globals['_LOOKUPSUBJECTSRESPONSE']._serialized_start=1034
+  _globals['_LOOKUPSUBJECTSRESPONSE']._serialized_end=1197
+  _globals['_SUBSCRIBEREQUEST']._serialized_start=1199
+  _globals['_SUBSCRIBEREQUEST']._serialized_end=1314
+  _globals['_SUBSCRIBERESPONSE']._serialized_start=1316
+  _globals['_SUBSCRIBERESPONSE']._serialized_end=1421
+  _globals['_UNSUBSCRIBEREQUEST']._serialized_start=1423
+  _globals['_UNSUBSCRIBEREQUEST']._serialized_end=1523
+  _globals['_UNSUBSCRIBERESPONSE']._serialized_start=1525
+  _globals['_UNSUBSCRIBERESPONSE']._serialized_end=1563
+  _globals['_WATCHSIGNALSREQUEST']._serialized_start=1565
+  _globals['_WATCHSIGNALSREQUEST']._serialized_end=1608
+  _globals['_WATCHSIGNALSRESPONSE']._serialized_start=1611
+  _globals['_WATCHSIGNALSRESPONSE']._serialized_end=1786
+  _globals['_SIGNALSERVICE']._serialized_start=2442
+  _globals['_SIGNALSERVICE']._serialized_end=3050
 # @@protoc_insertion_point(module_scope)

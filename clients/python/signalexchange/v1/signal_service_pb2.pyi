@@ -135,6 +135,14 @@ class _SignalChangeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SignalCh
     """Its issuer took it back: what was derived from it no longer stands."""
     SIGNAL_CHANGE_EXPIRED: _SignalChange.ValueType  # 3
     """It has expired."""
+    SIGNAL_CHANGE_DISPUTED: _SignalChange.ValueType  # 4
+    """Another group refuted it: until the issuer answers, or the rulebook's deadline passes, it carries no advice
+    above AUTHENTICATE.
+    """
+    SIGNAL_CHANGE_UPHELD: _SignalChange.ValueType  # 5
+    """Its issuer answered the dispute and stands by it."""
+    SIGNAL_CHANGE_REFUTED: _SignalChange.ValueType  # 6
+    """Its issuer's group refuted it: it no longer counts."""
 
 class SignalChange(_SignalChange, metaclass=_SignalChangeEnumTypeWrapper):
     """SignalChange says what happened to a signal."""
@@ -147,6 +155,14 @@ SIGNAL_CHANGE_WITHDRAWN: SignalChange.ValueType  # 2
 """Its issuer took it back: what was derived from it no longer stands."""
 SIGNAL_CHANGE_EXPIRED: SignalChange.ValueType  # 3
 """It has expired."""
+SIGNAL_CHANGE_DISPUTED: SignalChange.ValueType  # 4
+"""Another group refuted it: until the issuer answers, or the rulebook's deadline passes, it carries no advice
+above AUTHENTICATE.
+"""
+SIGNAL_CHANGE_UPHELD: SignalChange.ValueType  # 5
+"""Its issuer answered the dispute and stands by it."""
+SIGNAL_CHANGE_REFUTED: SignalChange.ValueType  # 6
+"""Its issuer's group refuted it: it no longer counts."""
 Global___SignalChange: _TypeAlias = SignalChange  # noqa: Y015
 
 @_typing.final
@@ -301,14 +317,14 @@ Global___LookUpSubjectsRequest: _TypeAlias = LookUpSubjectsRequest  # noqa: Y015
 
 @_typing.final
 class RiskReason(_message.Message):
-    """RiskReason is one indicator code that contributed to a score."""
+    """RiskReason is one indicator code, or pattern of matches, that contributed to a score."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CODE_FIELD_NUMBER: _builtins.int
     CONTRIBUTION_FIELD_NUMBER: _builtins.int
     code: _builtins.str
-    """Indicator code of the rulebook."""
+    """Indicator code of the rulebook, or name of a pattern, such as "funds-loop"."""
     contribution: Global___ContributionBucket.ValueType
     """Roughly how much it weighs."""
     def __init__(
@@ -341,6 +357,7 @@ class SubjectRisk(_message.Message):
     HUMAN_REVIEW_FIELD_NUMBER: _builtins.int
     NOTICE_CODE_FIELD_NUMBER: _builtins.int
     HANDLING_FIELD_NUMBER: _builtins.int
+    DISPUTED_FIELD_NUMBER: _builtins.int
     token: _builtins.bytes
     """The token asked about."""
     score: _builtins.int
@@ -359,9 +376,13 @@ class SubjectRisk(_message.Message):
     """Code of the customer notice (zh-CN and en) that goes with the advice."""
     handling: _signal_pb2.Tlp.ValueType
     """The strictest handling label of the evidence used."""
+    disputed: _builtins.bool
+    """Whether a group disputes evidence in it and the issuer has yet to answer: advice is at most AUTHENTICATE
+    meanwhile.
+    """
     @_builtins.property
     def reasons(self) -> _containers.RepeatedCompositeFieldContainer[Global___RiskReason]:
-        """The codes that contributed, most important first; at most 8."""
+        """The codes and patterns that contributed, most important first; at most 8."""
 
     def __init__(
         self,
@@ -376,10 +397,11 @@ class SubjectRisk(_message.Message):
         human_review: _builtins.bool = ...,
         notice_code: _builtins.str = ...,
         handling: _signal_pb2.Tlp.ValueType = ...,
+        disputed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "band", b"band", "freshness_days", b"freshness_days", "groups", b"groups", "handling", b"handling", "human_review", b"human_review", "notice_code", b"notice_code", "reasons", b"reasons", "score", b"score", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "band", b"band", "disputed", b"disputed", "freshness_days", b"freshness_days", "groups", b"groups", "handling", b"handling", "human_review", b"human_review", "notice_code", b"notice_code", "reasons", b"reasons", "score", b"score", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
