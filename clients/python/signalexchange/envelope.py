@@ -21,6 +21,7 @@ from signalexchange import merkle
 from signalexchange.documents import Base64, Document
 from signalexchange.errors import MalformedError, VerificationError
 from signalexchange.note import SIGNATURE_SIZE, verify_ed25519
+from signalexchange.v1.outcome_service_pb2 import OutcomeStatement
 from signalexchange.v1.signal_pb2 import (
     BatchStatement,
     SignalEnvelope,
@@ -103,7 +104,7 @@ def open_batch(statement: bytes, signature: bytes, public_key: bytes) -> BatchSt
     Raises MalformedError or VerificationError. Whether it fits the signals is for `check_batch`.
     """
     parsed = parse_statement(statement)
-    _verify(public_key, signature, _BATCH_LABEL + statement, "signature of the batch")
+    verify_signature(public_key, signature, _BATCH_LABEL + statement, "signature of the batch")
     return parsed
 
 
@@ -161,7 +162,7 @@ def open_withdrawal(statement: bytes, signature: bytes, public_key: bytes) -> Wi
     Raises MalformedError or VerificationError.
     """
     parsed = parse_withdrawal(statement)
-    _verify(public_key, signature, _WITHDRAWAL_LABEL + statement, "signature of the withdrawal")
+    verify_signature(public_key, signature, _WITHDRAWAL_LABEL + statement, "signature of the withdrawal")
     return parsed
 
 
@@ -225,35 +226,37 @@ def _batch_leaves(envelopes: Iterable[SignalEnvelope]) -> list[bytes]:
     return leaves
 
 
-def _verify(public_key: bytes, signature: bytes, message: bytes, what: str) -> None:
+def verify_signature(public_key: bytes, signature: bytes, message: bytes, what: str) -> None:
+    """Raise MalformedError or VerificationError, saying `what` it is, unless the key signed the message."""
     if len(signature) != SIGNATURE_SIZE:
         raise MalformedError(f"{what} has not {SIGNATURE_SIZE} bytes")
     verify_ed25519(public_key, signature, message, what)
 
 
 def _check_batch_statement(statement: BatchStatement) -> None:
-    _check_names(statement)
-    _check_size("batch_id", statement.batch_id, ID_SIZE)
-    _check_size("root", statement.root, ROOT_SIZE)
+    check_names(statement)
+    check_size("batch_id", statement.batch_id, ID_SIZE)
+    check_size("root", statement.root, ROOT_SIZE)
     if not 1 <= statement.count <= MAX_SIGNALS:
         raise MalformedError(f"count is not 1 to {MAX_SIGNALS}")
 
 
 def _check_withdrawal_statement(statement: WithdrawalStatement) -> None:
-    _check_names(statement)
-    _check_size("order_id", statement.order_id, ID_SIZE)
+    check_names(statement)
+    check_size("order_id", statement.order_id, ID_SIZE)
     if not 1 <= len(statement.signal_ids) <= MAX_SIGNALS:
         raise MalformedError(f"signal_ids are not 1 to {MAX_SIGNALS}")
     ids = list(statement.signal_ids)
     for signal_id in ids:
-        _check_size("signal_ids", signal_id, ID_SIZE)
+        check_size("signal_ids", signal_id, ID_SIZE)
     if any(left >= right for left, right in pairwise(ids)):
         raise MalformedError("signal_ids are not sorted without duplicates")
     if statement.reason not in WithdrawalReason.values() or not statement.reason:
         raise MalformedError("reason is not known")
 
 
-def _check_names(statement: BatchStatement | WithdrawalStatement) -> None:
+def check_names(statement: BatchStatement | WithdrawalStatement | OutcomeStatement) -> None:
+    """Raise MalformedError unless origin, member and key id have 1 to 255 characters each."""
     for field, value in (
         ("origin", statement.origin),
         ("member", statement.member),
@@ -263,6 +266,7 @@ def _check_names(statement: BatchStatement | WithdrawalStatement) -> None:
             raise MalformedError(f"{field} has not 1 to {MAX_NAME} characters")
 
 
-def _check_size(field: str, value: bytes, size: int) -> None:
+def check_size(field: str, value: bytes, size: int) -> None:
+    """Raise MalformedError, naming the field, unless the value has `size` bytes."""
     if len(value) != size:
         raise MalformedError(f"{field} has not {size} bytes")
