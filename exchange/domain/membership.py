@@ -40,6 +40,10 @@ class Membership:
     def _groups(self) -> dict[str, str]:
         return {party.id: party.group for _, roster in self.chain.versions for party in roster.parties}
 
+    def group(self, member: str) -> str | None:
+        """Controlling group of a party, the last one of one that left; None for none of this exchange."""
+        return self._groups.get(member)
+
     def counted_group(self, member: str) -> str | None:
         """Controlling group under which a member's signals count; None while it is suspended."""
         return None if member in self.suspended else self._groups.get(member)

@@ -1,25 +1,20 @@
 """Withdrawing signals: tombstones, erasure, and telling everybody who was shown one.
 
-Who was shown a signal is found by scanning the access records and deliveries from its entry on: before the
-order is queued as far as the log goes, and the rest inside the writer's group. Invariants: an order is
-carried out whole or not at all, and once; repeating its statement is answered even when the key that signed
-it has ended; nobody is told who couldn't have been shown the signal; erased content is out of every file
-before the order is acknowledged, a repeated order included.
+Invariants: an order is carried out whole or not at all, and once; repeating its statement is answered even
+when the key that signed it has ended; erased content is out of every file before the order is acknowledged, a
+repeated order included.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
-from typing import Final, NamedTuple, Self
+from typing import Self
 
 from signalexchange.envelope import open_withdrawal, parse_withdrawal
 from signalexchange.errors import MalformedError, VerificationError
 from signalexchange.roster import Party
-from signalexchange.rulebook import audience_allows
 from signalexchange.v1.error_reason_pb2 import ErrorReason
 from signalexchange.v1.identifier_pb2 import Receipt
 from signalexchange.v1.log_entry_pb2 import (
-    AccessEntry,
-    DeliveryEntry,
     EntryType,
     SignalPosition,
     WithdrawalEntry,
@@ -31,25 +26,13 @@ from signalexchange.v1.signal_service_pb2 import (
     WithdrawSignalsResponse,
 )
 
-from exchange.domain.records import POSITIONS, Event, Order, Shown, SignalState, Status
+from exchange.domain.records import POSITIONS, Order, SignalState, Status
 from exchange.domain.refusal import Refusal, invalid
 from exchange.domain.store import StorageFull, Store
+from exchange.usecases.audience import Audience
 from exchange.usecases.exchange import Exchange
 from exchange.usecases.publish import check_signer, signing_key
 from exchange.usecases.writer import Change, Proposal, unavailable
-
-_PAGE: Final = 5_000
-"""Entries scanned at a stretch."""
-_TOKEN: Final = 32
-
-
-class Told(NamedTuple):
-    """A member that was shown a signal, and the token it had submitted to see it."""
-
-    member: str
-    type: int
-    epoch: int
-    token: bytes
 
 
 async def withdraw(
@@ -64,11 +47,8 @@ async def withdraw(
     # Before the scan: an order that will be refused must not cost a walk through the log, whose length would
     # tell where another's signal stands; and what is unknown now would be missing from the scan.
     _check_own(party, statement, states)
-    audit = Audience(exchange, party, await _tokens(exchange.store, {} if known else states))
-    size = exchange.writer.head.tree.size
-    async for page in _scan(exchange.store, audit.first, size):
-        audit.add(page)
-    return await exchange.writer.submit(Withdraw(exchange, party, request, statement, audit, size))
+    audience = await Audience.find(exchange, [] if known else states.values())
+    return await exchange.writer.submit(Withdraw(exchange, party, request, statement, audience))
 
 
 def _parse(exchange: Exchange, party: Party, request: WithdrawSignalsRequest) -> WithdrawalStatement:
@@ -105,73 +85,6 @@ def _check_own(party: Party, statement: WithdrawalStatement, states: dict[bytes,
         )
 
 
-async def _tokens(
-    store: Store, states: dict[bytes, SignalState]
-) -> list[tuple[SignalState, list[tuple[bytes, int]]]]:
-    """The signals that can have been shown, with every token that led to them and that link's audience."""
-    active = [state for state in states.values() if state.status == Status.ACTIVE and state.token]
-    linked = await store.linked_tokens(active)
-    return [(state, [(state.token or b"", 0), *linked.get(state.place, ())]) for state in active]
-
-
-async def _scan(store: Store, start: int, stop: int) -> AsyncIterator[list[Shown]]:
-    for at in range(start, stop, _PAGE):
-        yield await store.shown(at, min(at + _PAGE, stop))
-
-
-class Audience:
-    """Works out from access records and deliveries who was shown which signals of one issuer."""
-
-    def __init__(
-        self, exchange: Exchange, issuer: Party, signals: list[tuple[SignalState, list[tuple[bytes, int]]]]
-    ) -> None:
-        self._exchange = exchange
-        self._issuer = issuer
-        self._by_token: dict[bytes, list[tuple[SignalState, int]]] = {}
-        self._by_id = {state.signal_id: state for state, _ in signals}
-        for state, tokens in signals:
-            for token, audience in tokens:
-                self._by_token.setdefault(token, []).append((state, audience))
-        places = [state.place for state, _ in signals]
-        self.first = min(places) // POSITIONS if places else 1 << 62
-        """Entry from which on signals can have been shown."""
-        self.told: dict[bytes, dict[str, Told]] = {}
-        """By signal id and member."""
-
-    def add(self, page: list[Shown]) -> None:
-        """Take in entries."""
-        for shown in page:
-            if shown.type == EntryType.ENTRY_TYPE_DELIVERY:
-                delivery = DeliveryEntry.FromString(shown.payload)
-                state = self._by_id.get(delivery.signal_id)
-                if state is not None:
-                    # What was delivered had passed every rule.
-                    self._tell(state, Told(shown.member, state.type, state.epoch, delivery.token))
-                continue
-            access = AccessEntry.FromString(shown.payload)
-            for at in range(0, len(access.hits), _TOKEN):
-                token = access.hits[at : at + _TOKEN]
-                for state, link_audience in self._by_token.get(token, ()):
-                    if self._could_see(shown.member, access.purpose, state, link_audience):
-                        self._tell(state, Told(shown.member, access.type, access.epoch, token))
-
-    def _tell(self, state: SignalState, told: Told) -> None:
-        self.told.setdefault(state.signal_id, {}).setdefault(told.member, told)
-
-    def _could_see(self, member: str, purpose: str, state: SignalState, link_audience: int) -> bool:
-        membership = self._exchange.membership
-        reader = membership.roster.party(member)
-        rule = membership.rulebook.purpose(purpose)
-        return (
-            reader is not None
-            and reader.group != self._issuer.group
-            and rule is not None
-            and state.code in rule.code_set
-            and audience_allows(state.audience, reader.kind)
-            and audience_allows(link_audience, reader.kind)
-        )
-
-
 class Withdraw(Change[WithdrawSignalsResponse]):
     """An order whose signature holds."""
 
@@ -182,14 +95,12 @@ class Withdraw(Change[WithdrawSignalsResponse]):
         request: WithdrawSignalsRequest,
         statement: WithdrawalStatement,
         audience: Audience,
-        scanned: int,
     ) -> None:
         self._exchange = exchange
         self._party = party
         self._request = request
         self._statement = statement
         self._audience = audience
-        self._scanned = scanned
         self._digest = sha256(request.statement).digest()
         self._erases = statement.reason == WithdrawalReason.WITHDRAWAL_REASON_ERASURE
         self._order: Order | None = None
@@ -202,9 +113,7 @@ class Withdraw(Change[WithdrawSignalsResponse]):
         for change in changes:  # alone in its group
             change._order = await store.order(change._party.id, change._statement.order_id)
             change._states = await store.signals(list(change._statement.signal_ids))
-            start = max(change._scanned, change._audience.first)
-            async for page in _scan(store, start, change._exchange.writer.head.tree.size):
-                change._audience.add(page)
+            await change._audience.read_on()
 
     def decide(self, proposal: Proposal) -> tuple[WithdrawSignalsResponse, Receipt]:
         """Write tombstones, events and the entry."""
@@ -248,16 +157,9 @@ class Withdraw(Change[WithdrawSignalsResponse]):
         return [self._states[signal_id] for signal_id in self._statement.signal_ids]
 
     def _tell(self, proposal: Proposal, state: SignalState) -> None:
-        change = SignalChange.SIGNAL_CHANGE_WITHDRAWN
-        events = proposal.delta.events
-        now = proposal.now
-        events.append(
-            Event(self._party.id, state.signal_id, change, True, state.type, state.epoch, None, now)
+        proposal.delta.events.extend(
+            self._audience.news(state, SignalChange.SIGNAL_CHANGE_WITHDRAWN, proposal.now)
         )
-        for told in self._audience.told.get(state.signal_id, {}).values():
-            events.append(
-                Event(told.member, state.signal_id, change, False, told.type, told.epoch, told.token, now)
-            )
 
     async def settle(self, store: Store) -> None:
         """See to it that erased content is out of every file."""
