@@ -44,7 +44,11 @@ class Entry(NamedTuple):
 
 
 class NewSignal(NamedTuple):
-    """A signal as it is stored. `audience` is a bit set of PartyKinds, 0 for all."""
+    """A signal as it is stored. `audience` is a bit set of PartyKinds, 0 for all.
+
+    `role` is its code's in matching (0 for none), `searched` whether look-ups find it, `echo` whether its
+    issuer's group had been shown a hit on its subject or counterparty shortly before.
+    """
 
     place: int
     signal_id: bytes
@@ -61,6 +65,9 @@ class NewSignal(NamedTuple):
     expires_at: int
     nonce: bytes
     body: bytes
+    role: int = 0
+    searched: bool = True
+    echo: bool = False
 
 
 class Hit(NamedTuple):
@@ -79,6 +86,17 @@ class Hit(NamedTuple):
     grade: int
     tlp: int
     last_seen: int
+    echo: bool
+
+
+class RoleSignal(NamedTuple):
+    """An active signal as matching takes it in, from storage; `body` is the serialised Signal."""
+
+    place: int
+    issuer: str
+    role: int
+    echo: bool
+    body: bytes
 
 
 class SignalState(NamedTuple):
@@ -94,6 +112,8 @@ class SignalState(NamedTuple):
     audience: int
     status: int
     erased: bool
+    role: int
+    searched: bool
 
 
 class Link(NamedTuple):
@@ -148,6 +168,59 @@ class StoredEvent(NamedTuple):
 
     position: int
     event: Event
+
+
+class ShownToken(NamedTuple):
+    """A group was shown something about a token on a day (Unix seconds / 86,400)."""
+
+    token: bytes
+    group: str
+    day: int
+
+
+class MatchRow(NamedTuple):
+    """A match but for its instances. `number` grows with time; `verdicts` is matching's own encoding;
+    `reported` says that somebody was told of it."""
+
+    number: int
+    match_id: bytes
+    pattern: int
+    status: int
+    found_at: int
+    updated_at: int
+    verdicts: bytes
+    reported: bool
+
+
+class InstanceRow(NamedTuple):
+    """One instance of a pattern in a match; `body` is matching's own encoding and holds tokens."""
+
+    number: int
+    key: bytes
+    body: bytes
+
+
+class MatchView(NamedTuple):
+    """SHA-256 of a match as a member was last shown it."""
+
+    member: str
+    number: int
+    digest: bytes
+
+
+class MatchEvent(NamedTuple):
+    """News of a match for one member's watch."""
+
+    member: str
+    number: int
+    time: int
+
+
+class StoredMatchEvent(NamedTuple):
+    """A match event with its position in the one strictly growing order."""
+
+    position: int
+    event: MatchEvent
 
 
 class Subscription(NamedTuple):
@@ -215,3 +288,20 @@ class Delta:
     rosters: list[RosterRow] = field(default_factory=list)
     suspensions: list[SuspensionRow] = field(default_factory=list)
     reinstated: list[str] = field(default_factory=list)
+    shown: list[ShownToken] = field(default_factory=list)
+    forgotten_shown: tuple[int, int] | None = None
+    """(first byte of the tokens, day): what was shown before the day goes."""
+    matches: list[MatchRow] = field(default_factory=list)
+    forgotten_matches: list[int] = field(default_factory=list)
+    """Numbers of matches that go with all that hangs on them."""
+    match_instances: list[InstanceRow] = field(default_factory=list)
+    match_instances_gone: list[tuple[int, bytes]] = field(default_factory=list)
+    """(number, key)."""
+    match_views: list[MatchView] = field(default_factory=list)
+    match_events: list[MatchEvent] = field(default_factory=list)
+    forgotten_match_events: int = 0
+    """Match events up to this position go."""
+    spent: list[tuple[bytes, int]] = field(default_factory=list)
+    """(hypothesis, Unix seconds): withdrawn ones, and until when they can't be put up again."""
+    matched_to: int = 0
+    """Matching has taken every entry below this index into account; 0: unchanged."""

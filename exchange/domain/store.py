@@ -13,11 +13,16 @@ from exchange.domain.records import (
     Delta,
     Entry,
     Hit,
+    InstanceRow,
+    MatchRow,
+    MatchView,
     Order,
+    RoleSignal,
     RosterRow,
     Shown,
     SignalState,
     StoredEvent,
+    StoredMatchEvent,
     Subscription,
     SuspensionRow,
 )
@@ -109,6 +114,49 @@ class Store(Protocol):
 
     async def suspensions(self) -> list[SuspensionRow]:
         """Parties shut out at present."""
+
+    async def shown_to(self, group: str, tokens: Sequence[bytes], since: int) -> set[bytes]:
+        """Those of the tokens about which the group was shown something on the day `since` (Unix seconds /
+        86,400) or later (writer)."""
+
+    async def old_match_events(self, before: int) -> int:
+        """Position of the last match event older than `before` (Unix seconds); 0 if none (writer)."""
+
+    async def role_signals(self, start: int, stop: int, limit: int) -> list[RoleSignal]:
+        """Active signals with a role in matching whose place is in [start, stop), at most `limit`."""
+
+    async def issuers(self, tokens: Sequence[bytes], now: int) -> dict[bytes, set[str]]:
+        """Who has active signals on each of the tokens, or links to or from it, that look-ups find."""
+
+    async def watchers(self, tokens: Sequence[bytes], now: int) -> dict[bytes, list[Subscription]]:
+        """Subscriptions in force on the tokens, as committed."""
+
+    async def matched_to(self) -> int:
+        """Index below which matching has taken every entry into account."""
+
+    async def matches(self) -> list[MatchRow]:
+        """All matches, ascending by number."""
+
+    async def match_instances(self) -> list[InstanceRow]:
+        """All instances of matches."""
+
+    async def spent(self) -> list[tuple[bytes, int]]:
+        """Withdrawn hypotheses, and until when (Unix seconds) they can't be put up again."""
+
+    async def match_views(self, numbers: Sequence[int]) -> list[MatchView]:
+        """Who was last shown what of the matches."""
+
+    async def matches_shown(
+        self, member: str, after: int, limit: int, status: int
+    ) -> list[tuple[int, bytes]]:
+        """(number, match id) of the matches the member was told of after a number, at most `limit`, of a
+        MatchStatus or, for 0, of any."""
+
+    async def match_events(self, member: str, after: int, limit: int) -> list[StoredMatchEvent]:
+        """The member's match events after a position, at most `limit`."""
+
+    async def match_event_bounds(self) -> tuple[int, int]:
+        """(position up to which match events are forgotten, position of the newest one ever)."""
 
     async def secret(self, name: str) -> bytes:
         """A random 32-byte secret of this database, made at first use."""

@@ -28,8 +28,10 @@ from exchange.domain.tree import TILE, Tile, TileKey, Tree
 
 _CHUNK: Final = 16_384
 SIGNAL_STATE: Final = (
-    "place, signal_id, issuer, token, type, epoch, code, audience, status, body IS NULL FROM signals"
+    "place, signal_id, issuer, token, type, epoch, code, audience, status, body IS NULL, role, searched"
+    " FROM signals"
 )
+SUBSCRIPTION: Final = "SELECT token, member, type, epoch, purpose, expires_at FROM subscriptions"
 
 
 def marks(count: int) -> tuple[str, int]:
@@ -172,9 +174,13 @@ class Reader:
 
     async def event_bounds(self) -> tuple[int, int]:
         """(position up to which events are forgotten, position of the newest event ever)."""
+        return await self._bounds("events")
+
+    async def _bounds(self, table: str) -> tuple[int, int]:
         row = await self._one(
-            "SELECT (SELECT value FROM meta WHERE name = 'forgotten_events'),"
-            " coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0)"
+            "SELECT (SELECT value FROM meta WHERE name = ?),"
+            " coalesce((SELECT seq FROM sqlite_sequence WHERE name = ?), 0)",
+            (f"forgotten_{table}", table),
         )
         return row[0], row[1]
 

@@ -11,26 +11,25 @@ import fcntl
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
 import aiosqlite
 from signalexchange.errors import ConfigError
-from signalexchange.v1.log_entry_pb2 import EntryType
 
 from exchange.domain.records import (
     Delta,
     Hit,
     SignalState,
-    Status,
     Subscription,
 )
 from exchange.domain.store import StorageFailed, StorageFull
+from exchange.storage.match_reader import MatchReader
 from exchange.storage.migrate import migrate
-from exchange.storage.reader import SIGNAL_STATE, Reader, chunks, padded, positions
-from exchange.storage.transaction import Statement, TransactionConnection, connect
+from exchange.storage.reader import SIGNAL_STATE, SUBSCRIPTION, chunks, padded, positions
+from exchange.storage.statements import statements
+from exchange.storage.transaction import TransactionConnection, connect
 
 FILE: Final = "exchange.db"
 PRAGMAS: Final = (
@@ -44,26 +43,11 @@ PRAGMAS: Final = (
     # In pages: a checkpoint every 16 MiB instead of 4, since it makes one commit wait for its fsync.
     "PRAGMA wal_autocheckpoint = 4096",
 )
-_CLEAR: Final = (
-    "UPDATE signals SET status = ?, token = NULL, nonce = NULL, body = NULL, code = '', audience = 0,"
-    " confidence = 0, grade = 0, tlp = 0, last_seen = 0 WHERE place = ?"
-)
-_EVIDENCE: Final = "code, audience, confidence, grade, tlp, last_seen"
-_INSERT_SIGNALS: Final = (
-    "INSERT INTO signals (place, signal_id, issuer, token, type, epoch, code, audience, confidence, grade,"
-    " tlp, last_seen, expires_at, nonce, body)"
-)
-_INSERT_EVENTS: Final = "INSERT INTO events (member, signal_id, change, own, type, epoch, token, time)"
-_ACCESS: Final = (
-    EntryType.ENTRY_TYPE_LOOK_UP,
-    EntryType.ENTRY_TYPE_SUBSCRIPTION,
-    EntryType.ENTRY_TYPE_DELIVERY,
-)
-_ROWS: Final = 64
+_EVIDENCE: Final = "code, audience, confidence, grade, tlp, last_seen, echo"
 _BUSY_ATTEMPTS: Final = 4
 
 
-class SqliteStore(Reader):
+class SqliteStore(MatchReader):
     """A store in `folder`; made by `open`."""
 
     def __init__(
@@ -127,7 +111,7 @@ class SqliteStore(Reader):
     async def commit(self, delta: Delta) -> None:
         """Write all of it durably. Raises StorageFull or StorageFailed."""
         try:
-            await self._write.transaction(list(_statements(delta)))
+            await self._write.transaction(list(statements(delta)))
         except sqlite3.Error as error:
             await self._roll_back(error)
 
@@ -164,7 +148,7 @@ class SqliteStore(Reader):
             now_at = f"?{len(parameters) + 1}"
             rows = await self._writer_rows(
                 f"SELECT token, 0, 0, place, issuer, type, epoch, {_EVIDENCE} FROM signals"  # noqa: S608 - marks only
-                f" WHERE token IN ({asked}) AND status = 0 AND expires_at > {now_at}"
+                f" WHERE token IN ({asked}) AND status = 0 AND searched = 1 AND expires_at > {now_at}"
                 " UNION ALL"
                 f" SELECT l.token, link_audience, link_tlp, s.place, s.issuer, l.type, l.epoch,"
                 f" {_EVIDENCE} FROM"
@@ -172,7 +156,7 @@ class SqliteStore(Reader):
                 "   tlp AS link_tlp FROM links"
                 f"   WHERE token IN ({asked}) AND expires_at > {now_at}) l"
                 " CROSS JOIN signals s ON s.token = l.subject AND s.issuer = l.issuer"
-                f" WHERE status = 0 AND s.expires_at > {now_at}",
+                f" WHERE status = 0 AND searched = 1 AND s.expires_at > {now_at}",
                 [*parameters, now],
             )
             for token, *rest in rows:
@@ -212,7 +196,8 @@ class SqliteStore(Reader):
     async def spoken(
         self, issuer: str, tokens: Sequence[bytes], now: int
     ) -> tuple[Counter[bytes], Counter[bytes]]:
-        """How many active signals of the issuer's are on each of the tokens, and how many links."""
+        """How many active signals of the issuer's that look-ups find are on each of the tokens, and how many
+        links."""
         signals: Counter[bytes] = Counter()
         links: Counter[bytes] = Counter()
         for chunk in chunks(tokens):
@@ -221,8 +206,8 @@ class SqliteStore(Reader):
             issuer_at, now_at = f"?{len(parameters) + 1}", f"?{len(parameters) + 2}"
             rows = await self._writer_rows(
                 "SELECT 0, token, count(*) FROM signals INDEXED BY signals_by_token"  # noqa: S608 - marks only
-                f" WHERE token IN ({asked}) AND issuer = {issuer_at} AND status = 0 AND expires_at > {now_at}"
-                " GROUP BY token UNION ALL"
+                f" WHERE token IN ({asked}) AND issuer = {issuer_at} AND status = 0 AND searched = 1"
+                f" AND expires_at > {now_at} GROUP BY token UNION ALL"
                 f" SELECT 1, token, count(*) FROM links WHERE token IN ({asked}) AND issuer = {issuer_at}"
                 f" AND expires_at > {now_at} GROUP BY token",
                 [*parameters, issuer, now],
@@ -237,8 +222,7 @@ class SqliteStore(Reader):
         for chunk in chunks(tokens):
             text, parameters = padded(chunk)
             rows = await self._writer_rows(
-                "SELECT token, member, type, epoch, purpose, expires_at FROM subscriptions"  # noqa: S608
-                f" WHERE token IN ({text}) AND expires_at > ?",
+                f"{SUBSCRIPTION} WHERE token IN ({text}) AND expires_at > ?",
                 [*parameters, now],
             )
             for row in rows:
@@ -257,18 +241,36 @@ class SqliteStore(Reader):
         """The member's subscriptions on the tokens."""
         text, parameters = padded(tokens)
         rows = await self._writer_rows(
-            "SELECT token, member, type, epoch, purpose, expires_at FROM subscriptions"  # noqa: S608
-            f" WHERE token IN ({text}) AND member = ?",
+            f"{SUBSCRIPTION} WHERE token IN ({text}) AND member = ?",
             [*parameters, member],
         )
         return [Subscription(*row) for row in rows]
 
+    async def shown_to(self, group: str, tokens: Sequence[bytes], since: int) -> set[bytes]:
+        """Those of the tokens about which the group was shown something on the day `since` or later."""
+        found: set[bytes] = set()
+        for chunk in chunks(tokens):
+            text, parameters = padded(chunk)
+            rows = await self._writer_rows(
+                f"SELECT token FROM shown WHERE token IN ({text}) AND grp = ? AND day >= ?",  # noqa: S608 - marks only
+                [*parameters, group, since],
+            )
+            found.update(row[0] for row in rows)
+        return found
+
     async def old_events(self, before: int) -> int:
         """Position of the last event older than `before`; 0 if none."""
+        return await self._old("events", before)
+
+    async def old_match_events(self, before: int) -> int:
+        """Position of the last match event older than `before`; 0 if none."""
+        return await self._old("match_events", before)
+
+    async def _old(self, table: str, before: int) -> int:
         # Events are written in time order; the newest old one is found from the old end.
         rows = await self._writer_rows(
-            "SELECT coalesce(max(position), 0) FROM"
-            " (SELECT position, time FROM events ORDER BY position LIMIT 5000) WHERE time < ?",
+            "SELECT coalesce(max(position), 0) FROM"  # noqa: S608 - a table's name
+            f" (SELECT position, time FROM {table} ORDER BY position LIMIT 5000) WHERE time < ?",
             (before,),
         )
         return int(rows[0][0])
@@ -295,63 +297,3 @@ class SqliteStore(Reader):
             return list(await self._write.execute_fetchall(sql, parameters))
         except sqlite3.Error as error:
             raise StorageFailed(f"storage failed: {error}") from error
-
-
-def _statements(delta: Delta) -> Iterator[Statement]:
-    """What writes a delta, in order."""
-    for head, rows in (
-        ("INSERT INTO entries", delta.entries),
-        ("INSERT INTO tiles", delta.tiles),
-        ("INSERT INTO batches", delta.batches),
-        (_INSERT_SIGNALS, delta.signals),
-        ("INSERT OR IGNORE INTO links", delta.links),
-        ("INSERT INTO orders", delta.orders),
-        (_INSERT_EVENTS, delta.events),
-        ("INSERT OR REPLACE INTO subscriptions", delta.subscriptions),
-        ("INSERT INTO rosters", delta.rosters),
-        ("INSERT INTO suspensions", delta.suspensions),
-    ):
-        yield from _inserts(head, rows)
-    yield from _tombstones(delta)
-    if delta.forgotten_events:
-        yield "DELETE FROM events WHERE position <= ?", (delta.forgotten_events,)
-        yield "UPDATE meta SET value = ? WHERE name = 'forgotten_events'", (delta.forgotten_events,)
-    for row in delta.unsubscribed:
-        yield "DELETE FROM subscriptions WHERE token = ? AND member = ?", row
-    if delta.lapsed:
-        yield "DELETE FROM subscriptions WHERE expires_at <= ?", (delta.lapsed,)
-    if delta.forgotten_access:
-        yield (
-            "UPDATE entries SET payload = NULL, payload_opening = NULL WHERE idx >="
-            " (SELECT value FROM meta WHERE name = 'forgotten_access') AND idx < ? AND type IN (?, ?, ?)",
-            (delta.forgotten_access, *_ACCESS),
-        )
-        yield "UPDATE meta SET value = ? WHERE name = 'forgotten_access'", (delta.forgotten_access,)
-    for member in delta.reinstated:
-        yield "DELETE FROM suspensions WHERE member = ?", (member,)
-
-
-def _inserts(head: str, rows: Sequence[tuple[Any, ...]]) -> Iterator[Statement]:
-    """Rows, many in a statement: each step of a statement hands the interpreter's lock over and back."""
-    for at in range(0, len(rows), _ROWS):
-        part = rows[at : at + _ROWS]
-        values = ",".join([f"({','.join('?' * len(part[0]))})"] * len(part))
-        yield f"{head} VALUES {values}", tuple(chain.from_iterable(part))
-
-
-def _tombstones(delta: Delta) -> Iterator[Statement]:
-    for place in delta.withdrawn:
-        yield "UPDATE signals SET status = ? WHERE place = ?", (Status.WITHDRAWN, place)
-    for place in delta.erased:
-        yield _CLEAR, (Status.WITHDRAWN, place)
-    for place in delta.expired:
-        yield _CLEAR, (Status.EXPIRED, place)
-    for place in (*delta.withdrawn, *delta.erased, *delta.expired):
-        yield "DELETE FROM links WHERE place = ?", (place,)
-    for entry, was, now in delta.rescheduled:
-        yield (
-            "UPDATE batches SET next_expiry = (SELECT min(expires_at) FROM signals"
-            " WHERE place BETWEEN ? AND ? AND body IS NOT NULL AND expires_at > ?)"
-            " WHERE next_expiry = ? AND entry = ?",
-            (*positions(entry), now, was, entry),
-        )

@@ -1,0 +1,126 @@
+"""What writes a Delta: statements in the order of one transaction.
+
+Invariants: nothing here reads; rows go many to a statement, since each step of a statement hands the
+interpreter's lock over and back.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any, Final
+
+from signalexchange.v1.log_entry_pb2 import EntryType
+
+from exchange.domain.records import Delta, Status
+from exchange.storage.reader import positions
+from exchange.storage.transaction import Statement
+
+_CLEAR: Final = (
+    "UPDATE signals SET status = ?, token = NULL, nonce = NULL, body = NULL, code = '', audience = 0,"
+    " confidence = 0, grade = 0, tlp = 0, last_seen = 0 WHERE place = ?"
+)
+_INSERT_SIGNALS: Final = (
+    "INSERT INTO signals (place, signal_id, issuer, token, type, epoch, code, audience, confidence, grade,"
+    " tlp, last_seen, expires_at, nonce, body, role, searched, echo)"
+)
+_INSERT_MATCH_EVENTS: Final = "INSERT INTO match_events (member, number, time)"
+_INSERT_EVENTS: Final = "INSERT INTO events (member, signal_id, change, own, type, epoch, token, time)"
+_ACCESS: Final = (
+    EntryType.ENTRY_TYPE_LOOK_UP,
+    EntryType.ENTRY_TYPE_SUBSCRIPTION,
+    EntryType.ENTRY_TYPE_DELIVERY,
+    EntryType.ENTRY_TYPE_MATCH_DELIVERY,
+)
+_ROWS: Final = 64
+
+
+def statements(delta: Delta) -> Iterator[Statement]:
+    """What writes a delta, in order."""
+    for head, rows in (
+        ("INSERT INTO entries", delta.entries),
+        ("INSERT INTO tiles", delta.tiles),
+        ("INSERT INTO batches", delta.batches),
+        (_INSERT_SIGNALS, delta.signals),
+        ("INSERT OR IGNORE INTO links", delta.links),
+        ("INSERT INTO orders", delta.orders),
+        (_INSERT_EVENTS, delta.events),
+        ("INSERT OR REPLACE INTO subscriptions", delta.subscriptions),
+        ("INSERT INTO rosters", delta.rosters),
+        ("INSERT INTO suspensions", delta.suspensions),
+        ("INSERT OR REPLACE INTO shown", delta.shown),
+        ("INSERT OR REPLACE INTO match_views", delta.match_views),
+        (_INSERT_MATCH_EVENTS, delta.match_events),
+    ):
+        yield from _inserts(head, rows)
+    yield from _tombstones(delta)
+    if delta.matched_to:
+        yield from _matched(delta)
+    if delta.forgotten_events:
+        yield "DELETE FROM events WHERE position <= ?", (delta.forgotten_events,)
+        yield "UPDATE meta SET value = ? WHERE name = 'forgotten_events'", (delta.forgotten_events,)
+    if delta.forgotten_match_events:
+        yield "DELETE FROM match_events WHERE position <= ?", (delta.forgotten_match_events,)
+        yield (
+            "UPDATE meta SET value = ? WHERE name = 'forgotten_match_events'",
+            (delta.forgotten_match_events,),
+        )
+    if delta.forgotten_shown:
+        first, day = delta.forgotten_shown
+        yield (
+            "DELETE FROM shown WHERE token >= ? AND token < ? AND day < ?",
+            (bytes([first]), bytes([first + 1]) if first < 255 else b"\xff" * 33, day),
+        )
+    for row in delta.unsubscribed:
+        yield "DELETE FROM subscriptions WHERE token = ? AND member = ?", row
+    if delta.lapsed:
+        yield "DELETE FROM subscriptions WHERE expires_at <= ?", (delta.lapsed,)
+    if delta.forgotten_access:
+        yield (
+            "UPDATE entries SET payload = NULL, payload_opening = NULL WHERE idx >="
+            " (SELECT value FROM meta WHERE name = 'forgotten_access') AND idx < ? AND type IN (?, ?, ?, ?)",
+            (delta.forgotten_access, *_ACCESS),
+        )
+        yield "UPDATE meta SET value = ? WHERE name = 'forgotten_access'", (delta.forgotten_access,)
+    for member in delta.reinstated:
+        yield "DELETE FROM suspensions WHERE member = ?", (member,)
+
+
+def _inserts(head: str, rows: Sequence[tuple[Any, ...]]) -> Iterator[Statement]:
+    """Rows, many in a statement."""
+    for at in range(0, len(rows), _ROWS):
+        part = rows[at : at + _ROWS]
+        values = ",".join([f"({','.join('?' * len(part[0]))})"] * len(part))
+        yield f"{head} VALUES {values}", tuple(chain.from_iterable(part))
+
+
+def _matched(delta: Delta) -> Iterator[Statement]:
+    """What matching found and whom it concerns."""
+    for number in delta.forgotten_matches:
+        for table in ("matches", "match_instances", "match_views", "match_events"):
+            yield f"DELETE FROM {table} WHERE number = ?", (number,)  # noqa: S608 - a table's name
+    for gone in delta.match_instances_gone:
+        yield "DELETE FROM match_instances WHERE number = ? AND key = ?", gone
+    for head, rows in (
+        ("INSERT OR REPLACE INTO matches", delta.matches),
+        ("INSERT OR REPLACE INTO match_instances", delta.match_instances),
+        ("INSERT OR REPLACE INTO spent", delta.spent),
+    ):
+        yield from _inserts(head, rows)
+    yield "UPDATE meta SET value = ? WHERE name = 'matched_to'", (delta.matched_to,)
+
+
+def _tombstones(delta: Delta) -> Iterator[Statement]:
+    for place in delta.withdrawn:
+        yield "UPDATE signals SET status = ? WHERE place = ?", (Status.WITHDRAWN, place)
+    for place in delta.erased:
+        yield _CLEAR, (Status.WITHDRAWN, place)
+    for place in delta.expired:
+        yield _CLEAR, (Status.EXPIRED, place)
+    for place in (*delta.withdrawn, *delta.erased, *delta.expired):
+        yield "DELETE FROM links WHERE place = ?", (place,)
+    for entry, was, now in delta.rescheduled:
+        yield (
+            "UPDATE batches SET next_expiry = (SELECT min(expires_at) FROM signals"
+            " WHERE place BETWEEN ? AND ? AND body IS NOT NULL AND expires_at > ?)"
+            " WHERE next_expiry = ? AND entry = ?",
+            (*positions(entry), now, was, entry),
+        )
