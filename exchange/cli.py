@@ -37,6 +37,8 @@ from exchange.custodian import process as custodian_process
 from exchange.custodian.material import read_chain
 from exchange.demo.run import DemoOptions
 from exchange.demo.run import run as run_demo
+from exchange.scenario.city import Size
+from exchange.scenario.command import run as run_scenario
 from exchange.server import app as hub
 from exchange.server import config as hub_config
 
@@ -390,6 +392,26 @@ def key_new(path: Path, name: str | None, as_json: bool) -> None:
 def demo(folder: Path, transactions: Path | None, keep: bool) -> None:
     """Run the exchange end to end: custodians, hub, four members, an auditor, on a replay clock."""
     sys.exit(run_demo(DemoOptions(folder=folder, transactions=transactions, keep=keep)))
+
+
+_SIZE = Size()
+
+
+@main.command()
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed makes the same city.")
+@click.option("--folder", type=NEW, required=True, help="Gets a folder a member, and truth.json.")
+@click.option("--people", type=int, default=_SIZE.people, show_default=True)
+@click.option("--merchants", type=int, default=_SIZE.merchants, show_default=True)
+@click.option("--days", type=int, default=_SIZE.days, show_default=True)
+@_plain_errors
+def scenario(seed: int, folder: Path, people: int, merchants: int, days: int) -> None:
+    """Make a city with honest life and planted cash-out, as the four members of a trial see it.
+
+    Each member's folder gets flows.parquet, which holds what that member knows and nothing else; truth.json
+    says who is who and who took part in which case. docs/scenario.md describes the world.
+    """
+    members = {party.id: party.kind for party in provision.FOUNDERS if party.kind in MEMBER_KINDS}
+    run_scenario(seed, folder, Size(people=people, merchants=merchants, days=days), members)
 
 
 if __name__ == "__main__":

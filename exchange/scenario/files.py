@@ -1,0 +1,67 @@
+"""A city in a folder: every member's flow file, and the truth in a file that no member has.
+
+Invariants: the same city gives the same bytes.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet
+
+from exchange.scenario.city import City
+from exchange.scenario.views import Row
+
+SCHEMA = pa.schema(
+    [
+        pa.field("time", pa.int64(), nullable=False),
+        pa.field("payer", pa.string(), nullable=False),
+        pa.field("payee", pa.string(), nullable=False),
+        pa.field("amount", pa.float64(), nullable=False),
+        pa.field("payer_type", pa.string(), nullable=False),
+        pa.field("payee_type", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("credit", pa.bool_(), nullable=False),
+        pa.field("limit", pa.float64()),
+        pa.field("order", pa.string()),
+        pa.field("logistics", pa.string()),
+        pa.field("device", pa.string()),
+        pa.field("address", pa.string()),
+        pa.field("payer_links", pa.string()),
+        pa.field("payee_links", pa.string()),
+        pa.field("reference", pa.string(), nullable=False),
+    ]
+)
+"""The columns of a flow file, in the order of `Row`."""
+
+TRUTH = "truth.json"
+FLOWS = "flows.parquet"
+
+
+def write(city: City, folder: Path) -> None:
+    """Write `<member>/flows.parquet` for every member, and `truth.json`, into `folder`; both are replaced."""
+    for member, rows in city.views.items():
+        (folder / member).mkdir(parents=True, exist_ok=True)
+        pyarrow.parquet.write_table(table(rows), folder / member / FLOWS)
+    (folder / TRUTH).write_text(truth_text(city), "utf-8")
+
+
+def table(rows: Any) -> Any:
+    """Rows of one member as a pyarrow.Table of SCHEMA."""
+    columns = zip(*rows, strict=True) if rows else [()] * len(Row._fields)
+    arrays = [pa.array(column, type=field.type) for column, field in zip(columns, SCHEMA, strict=True)]
+    return pa.table(arrays, schema=SCHEMA)
+
+
+def truth_text(city: City) -> str:
+    """The truth as JSON: seed, size, entities by id, cases."""
+    truth = city.truth
+    document = {
+        "seed": city.seed,
+        "size": dataclasses.asdict(city.size),
+        "entities": {id_: dataclasses.asdict(entity) for id_, entity in truth.entities.items()},
+        "cases": [dataclasses.asdict(case) for case in truth.cases],
+    }
+    return json.dumps(document, ensure_ascii=False, indent=1) + "\n"

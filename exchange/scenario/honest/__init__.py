@@ -1,0 +1,1 @@
+"""Honest life: what people and merchants do who plan nothing."""

@@ -1,0 +1,1 @@
+"""Planted cash-out: one file a typology, each with a plain variant and adversarial ones."""
