@@ -1,17 +1,19 @@
-"""The additive model, version "additive-1": evidence about one subject → score, band and advice.
+"""The additive model, version "additive-2": evidence about one subject → score, band and advice.
 
 log-odds = prior + Σ over groups min(group cap, Σ over the group's signals weight(code, grade) · confidence
-· decay), where decay halves a weight every half-life of its code, counted from when the fact was last seen.
-Everything is integer arithmetic (milli-nats and a table of powers of two, 16 fractional bits), `now` is the
-entry's time, so anyone with the same evidence and rulebook recomputes the same answer.
+· decay · reliability) + min(group cap, Σ over patterns of the strongest match · confidence · reliability);
+decay halves a weight every half-life of its code, counted from when the fact was last seen; reliability is
+the product of the issuer's and the code's factor, 1 without outcomes. Everything is integer arithmetic
+(milli-nats, permille and a table of powers of two, 16 fractional bits), `now` is the entry's time, so anyone
+with the same evidence, outcomes and rulebook recomputes the same answer.
 
-Invariants: more evidence never lowers the score. No single accuser: for every group i, advice(all evidence)
-≤ max(AUTHENTICATE, uncapped advice(all evidence without i's)); so a lone group never gets past
-AUTHENTICATE, and of two groups each must carry the advice alone.
+Invariants: more evidence never lowers the score; an echo adds nothing. No single accuser: for every group i,
+advice(all) ≤ max(AUTHENTICATE, uncapped advice without i's signals, its part in matches and its outcomes); so
+a lone group never gets past AUTHENTICATE. Nor does what is disputed, while it is.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence, Set
 from decimal import Context, Decimal
 from typing import Final, NamedTuple
 
@@ -36,6 +38,8 @@ from signalexchange.v1.signal_service_pb2 import (
     SubjectRisk,
 )
 
+from exchange.domain.reliability import NEUTRAL, NO_OUTCOMES, Factors, Reliability
+
 DAY: Final = 86_400
 MAX_REASONS: Final = 8
 _STEPS: Final = 64
@@ -43,7 +47,8 @@ _STEPS: Final = 64
 
 class Evidence(NamedTuple):
     """One signal as the model sees it. `confidence` 0–100, `last_seen` in Unix seconds, `grade` and `tlp`
-    as enums."""
+    as enums. `echo` says that its group had been shown a hit on the subject before, `disputed` that another
+    group refuted it and the issuer has yet to answer."""
 
     group: str
     code: str
@@ -51,6 +56,24 @@ class Evidence(NamedTuple):
     grade: int
     tlp: int
     last_seen: int
+    echo: bool = False
+    disputed: bool = False
+
+
+class Matched(NamedTuple):
+    """One match as the model sees it, what the caller's group reported left out.
+
+    `confidence` is in permille; `without` says what it would be without each of `groups`, 0 where the match
+    wouldn't stand; `last_seen` and `tlp` as of Evidence.
+    """
+
+    pattern: str
+    confidence: int
+    groups: Sequence[str]
+    without: Mapping[str, int]
+    tlp: int
+    last_seen: int
+    disputed: bool = False
 
 
 def _root(value: int, degree: int) -> int:
@@ -97,65 +120,145 @@ def band(score: int, model: Model) -> RiskBand.ValueType:
     return RISK_BAND_ELEVATED if score >= limits.elevated else RISK_BAND_LOW
 
 
-def uncapped_advice(group_weights: Iterable[int], model: Model, purpose: Purpose) -> Action.ValueType:
-    """What the weights of some groups (milli-nats, before the cap a group) advise, however few they are."""
-    return purpose.advice.by_band[band(permille(_log_odds(group_weights, model)), model)]
+def uncapped_advice(
+    group_weights: Iterable[int], model: Model, purpose: Purpose, matched: int = 0
+) -> Action.ValueType:
+    """What the weights of some groups and of matches (milli-nats, before the cap each) advise, however few
+    groups they are."""
+    return purpose.advice.by_band[band(permille(_log_odds(group_weights, matched, model)), model)]
 
 
-def _log_odds(group_weights: Iterable[int], model: Model) -> int:
+def _log_odds(group_weights: Iterable[int], matched: int, model: Model) -> int:
     cap = model.group_cap
-    total = model.prior
+    total = model.prior + min(matched, cap)
     for weight in group_weights:
         total += weight if weight < cap else cap
     return total
 
 
+_Said = dict[tuple[str, str], int]
+"""Weights, before reliability, by group and code."""
+
+
+def _signals(said: _Said, factors: Factors, without: str | None) -> tuple[dict[str, int], dict[str, int]]:
+    """What the signals of all groups but one weigh, by group and by code."""
+    groups: dict[str, int] = {}
+    codes: dict[str, int] = {}
+    for (group, code), weight in said.items():
+        if group == without:
+            continue
+        if factors is not NO_OUTCOMES:
+            weight = weight * factors.of(group, code) // NEUTRAL**2
+        if weight:
+            groups[group] = groups.get(group, 0) + weight
+            codes[code] = codes.get(code, 0) + weight
+    return groups, codes
+
+
+def _patterns(
+    matches: Sequence[Matched], model: Model, factors: Factors, without: str | None
+) -> dict[str, int]:
+    """What the strongest match of each pattern weighs, as it is without one group."""
+    patterns: dict[str, int] = {}
+    for match in matches:
+        confidence = match.confidence if without is None else match.without.get(without, match.confidence)
+        weight = model.match * confidence * factors.codes.get(match.pattern, NEUTRAL) // NEUTRAL**2
+        if weight > patterns.get(match.pattern, 0):
+            patterns[match.pattern] = weight
+    return patterns
+
+
 def assess(
-    token: bytes, evidence: Iterable[Evidence], rulebook: Rulebook, purpose: Purpose, now: int
+    token: bytes,
+    evidence: Iterable[Evidence],
+    rulebook: Rulebook,
+    purpose: Purpose,
+    now: int,
+    reliability: Reliability | None = None,
+    matches: Sequence[Matched] = (),
 ) -> SubjectRisk | None:
     """The answer about one subject; None where no evidence weighs anything (any more).
 
-    `evidence` is what the caller may see: other groups' active signals of codes the purpose shows.
+    `evidence` is what the caller may see: other groups' active signals of codes the purpose shows; `matches`
+    likewise, of patterns the purpose shows. Without `reliability` there are no outcomes.
     """
     model = rulebook.model
-    by_group: dict[str, int] = {}
-    by_code: dict[str, int] = {}
+    said: _Said = {}
     handling = 0
     last_seen = 0
+    disputed = False
     for item in evidence:
         rule = rulebook.code(item.code)
-        if rule is None:
-            continue  # a later rulebook dropped the code
+        if rule is None or item.echo:
+            continue  # a later rulebook dropped the code; or a rumour
         factor = decay(now - item.last_seen, rule.half_life_days * DAY)
         weight = rule.weights.of(item.grade) * item.confidence * factor // (100 << 16)
         if weight == 0:
             continue
-        by_group[item.group] = by_group.get(item.group, 0) + weight
-        by_code[item.code] = by_code.get(item.code, 0) + weight
+        key = (item.group, item.code)
+        said[key] = said.get(key, 0) + weight
+        disputed |= item.disputed
         handling = max(handling, item.tlp)
         last_seen = max(last_seen, item.last_seen)
-    if not by_group:
+    factors = NO_OUTCOMES if reliability is None else reliability.factors
+    weights, reasons = _signals(said, factors, None)
+    groups: Set[str] = weights.keys()
+    matched = 0
+    if matches:
+        patterns = _patterns(matches, model, factors, None)
+        matched = sum(patterns.values())
+        reasons |= patterns
+        for match in matches:
+            groups = groups | set(match.groups)
+            disputed |= match.disputed
+            handling = max(handling, match.tlp)
+            last_seen = max(last_seen, match.last_seen)
+    if not reasons:
         return None
-    weights = list(by_group.values())
-    score = permille(_log_odds(weights, model))
+    score = permille(_log_odds(weights.values(), matched, model))
     in_band = band(score, model)
     advice = purpose.advice.by_band[in_band]
     if advice > ACTION_AUTHENTICATE:
-        # Leaving out the heaviest group leaves the least, so it stands for every group.
-        weights.remove(max(weights))
-        advice = min(advice, max(ACTION_AUTHENTICATE, uncapped_advice(weights, model, purpose)))
+        if disputed:
+            advice = ACTION_AUTHENTICATE
+        else:
+            advice = _without_any_one(advice, said, matches, model, purpose, reliability)
     return SubjectRisk(
         token=token,
         score=score,
         band=in_band,
-        reasons=_reasons(by_code),
-        groups=len(by_group),
+        reasons=_reasons(reasons),
+        groups=len(groups),
         freshness_days=max(0, now - last_seen) // DAY,
         advice=advice,
         human_review=advice >= ACTION_RESTRICT,
         notice_code=advice_notice(advice).code,
         handling=handling,  # type: ignore[arg-type]  # the number of a Tlp
+        disputed=disputed,
     )
+
+
+def _without_any_one(
+    advice: Action.ValueType,
+    said: _Said,
+    matches: Sequence[Matched],
+    model: Model,
+    purpose: Purpose,
+    reliability: Reliability | None,
+) -> Action.ValueType:
+    """The advice as far as it stands without any one group's signals, part in matches and outcomes."""
+    accusers = {group for group, _ in said}.union(*[match.groups for match in matches])
+    if reliability is not None:
+        accusers |= reliability.reporters
+    factors = NO_OUTCOMES
+    for group in accusers:
+        if reliability is not None:
+            factors = reliability.without(group)
+        weights, _ = _signals(said, factors, group)
+        matched = sum(_patterns(matches, model, factors, group).values())
+        left = uncapped_advice(weights.values(), model, purpose, matched)
+        advice = min(advice, max(ACTION_AUTHENTICATE, left))
+    return advice
 
 
 def _reasons(by_code: dict[str, int]) -> list[RiskReason]:
