@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final, NamedTuple
 
+from exchange.domain.reliability import Tally
 from exchange.domain.tree import Tile
 
 POSITIONS: Final = 1024
@@ -25,6 +26,8 @@ class Status(IntEnum):
     ACTIVE = 0
     WITHDRAWN = 1
     EXPIRED = 2
+    REFUTED = 3
+    """Its issuer's group said that it was wrong; it keeps its content until it expires."""
 
 
 class Entry(NamedTuple):
@@ -87,6 +90,7 @@ class Hit(NamedTuple):
     tlp: int
     last_seen: int
     echo: bool
+    disputed_until: int
 
 
 class RoleSignal(NamedTuple):
@@ -114,6 +118,7 @@ class SignalState(NamedTuple):
     erased: bool
     role: int
     searched: bool
+    disputed_until: int
 
 
 class Link(NamedTuple):
@@ -176,6 +181,32 @@ class ShownToken(NamedTuple):
     token: bytes
     group: str
     day: int
+
+
+class Delivery(NamedTuple):
+    """A member is told of the signal at a place."""
+
+    place: int
+    member: str
+
+
+class Report(NamedTuple):
+    """A report of outcomes that was accepted; `digest` is its statement's SHA-256."""
+
+    member: str
+    report_id: bytes
+    digest: bytes
+    entry: int
+
+
+class Verdict(NamedTuple):
+    """A controlling group's verdict on a signal or a match, by its id, in the report at `entry`."""
+
+    is_match: bool
+    about: bytes
+    group: str
+    verdict: int
+    entry: int
 
 
 class MatchRow(NamedTuple):
@@ -303,5 +334,14 @@ class Delta:
     """Match events up to this position go."""
     spent: list[tuple[bytes, int]] = field(default_factory=list)
     """(hypothesis, Unix seconds): withdrawn ones, and until when they can't be put up again."""
+    deliveries: list[Delivery] = field(default_factory=list)
+    reports: list[Report] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
+    tallies: list[Tally] = field(default_factory=list)
+    """Added to what is stored."""
+    refuted: list[int] = field(default_factory=list)
+    """Places of signals that their issuer's group refutes."""
+    disputed: list[tuple[int, int]] = field(default_factory=list)
+    """(until when a dispute caps advice, in Unix seconds, 0 for no longer; place of the signal)."""
     matched_to: int = 0
     """Matching has taken every entry below this index into account; 0: unchanged."""

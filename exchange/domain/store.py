@@ -17,6 +17,7 @@ from exchange.domain.records import (
     MatchRow,
     MatchView,
     Order,
+    Report,
     RoleSignal,
     RosterRow,
     Shown,
@@ -25,7 +26,9 @@ from exchange.domain.records import (
     StoredMatchEvent,
     Subscription,
     SuspensionRow,
+    Verdict,
 )
+from exchange.domain.reliability import Tally
 from exchange.domain.tree import TileKey, Tree
 
 
@@ -157,6 +160,21 @@ class Store(Protocol):
 
     async def match_event_bounds(self) -> tuple[int, int]:
         """(position up to which match events are forgotten, position of the newest one ever)."""
+
+    async def report(self, member: str, report_id: bytes) -> Report | None:
+        """A report of outcomes accepted before."""
+
+    async def told_of(self, member: str, places: Sequence[int]) -> set[int]:
+        """Places of those of the signals that the member was told of."""
+
+    async def verdicts(self, group: str, ids: Sequence[bytes]) -> dict[tuple[bool, bytes], int]:
+        """Verdicts of a group by what they are about: whether a match, and the id."""
+
+    async def match_verdicts(self, start: int) -> list[Verdict]:
+        """Verdicts on matches in entries from `start` on, in their order."""
+
+    async def tallies(self) -> list[Tally]:
+        """All tallies of verdicts."""
 
     async def secret(self, name: str) -> bytes:
         """A random 32-byte secret of this database, made at first use."""

@@ -28,8 +28,8 @@ from exchange.domain.tree import TILE, Tile, TileKey, Tree
 
 _CHUNK: Final = 16_384
 SIGNAL_STATE: Final = (
-    "place, signal_id, issuer, token, type, epoch, code, audience, status, body IS NULL, role, searched"
-    " FROM signals"
+    "place, signal_id, issuer, token, type, epoch, code, audience, status, body IS NULL, role, searched,"
+    " disputed_until FROM signals"
 )
 SUBSCRIPTION: Final = "SELECT token, member, type, epoch, purpose, expires_at FROM subscriptions"
 

@@ -27,6 +27,7 @@ from exchange.domain.records import (
 from exchange.domain.store import StorageFailed, StorageFull
 from exchange.storage.match_reader import MatchReader
 from exchange.storage.migrate import migrate
+from exchange.storage.outcomes import OutcomeReader
 from exchange.storage.reader import SIGNAL_STATE, SUBSCRIPTION, chunks, padded, positions
 from exchange.storage.statements import statements
 from exchange.storage.transaction import TransactionConnection, connect
@@ -43,11 +44,11 @@ PRAGMAS: Final = (
     # In pages: a checkpoint every 16 MiB instead of 4, since it makes one commit wait for its fsync.
     "PRAGMA wal_autocheckpoint = 4096",
 )
-_EVIDENCE: Final = "code, audience, confidence, grade, tlp, last_seen, echo"
+_EVIDENCE: Final = "code, audience, confidence, grade, tlp, last_seen, echo, disputed_until"
 _BUSY_ATTEMPTS: Final = 4
 
 
-class SqliteStore(MatchReader):
+class SqliteStore(MatchReader, OutcomeReader):
     """A store in `folder`; made by `open`."""
 
     def __init__(

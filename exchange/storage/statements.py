@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from signalexchange.v1.log_entry_pb2 import EntryType
 
-from exchange.domain.records import Delta, Status
+from exchange.domain.records import POSITIONS, Delta, Status
+from exchange.storage.outcomes import outcome_statements
 from exchange.storage.reader import positions
 from exchange.storage.transaction import Statement
 
@@ -49,9 +50,13 @@ def statements(delta: Delta) -> Iterator[Statement]:
         ("INSERT OR REPLACE INTO shown", delta.shown),
         ("INSERT OR REPLACE INTO match_views", delta.match_views),
         (_INSERT_MATCH_EVENTS, delta.match_events),
+        ("INSERT OR IGNORE INTO deliveries", delta.deliveries),
+        ("INSERT INTO reports", delta.reports),
+        ("INSERT INTO verdicts", delta.verdicts),
     ):
         yield from _inserts(head, rows)
     yield from _tombstones(delta)
+    yield from outcome_statements(delta)
     if delta.matched_to:
         yield from _matched(delta)
     if delta.forgotten_events:
@@ -80,6 +85,7 @@ def statements(delta: Delta) -> Iterator[Statement]:
             (delta.forgotten_access, *_ACCESS),
         )
         yield "UPDATE meta SET value = ? WHERE name = 'forgotten_access'", (delta.forgotten_access,)
+        yield "DELETE FROM deliveries WHERE place < ?", (delta.forgotten_access * POSITIONS,)
     for member in delta.reinstated:
         yield "DELETE FROM suspensions WHERE member = ?", (member,)
 
