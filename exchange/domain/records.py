@@ -199,7 +199,7 @@ class Report(NamedTuple):
     entry: int
 
 
-class Verdict(NamedTuple):
+class VerdictRow(NamedTuple):
     """A controlling group's verdict on a signal or a match, by its id, in the report at `entry`."""
 
     is_match: bool
@@ -207,6 +207,16 @@ class Verdict(NamedTuple):
     group: str
     verdict: int
     entry: int
+
+
+class MatchVerdict(NamedTuple):
+    """A controlling group's verdict on a match, in the report at `entry`, given at `time`."""
+
+    entry: int
+    time: int
+    match_id: bytes
+    group: str
+    verdict: int
 
 
 class MatchRow(NamedTuple):
@@ -336,7 +346,7 @@ class Delta:
     """(hypothesis, Unix seconds): withdrawn ones, and until when they can't be put up again."""
     deliveries: list[Delivery] = field(default_factory=list)
     reports: list[Report] = field(default_factory=list)
-    verdicts: list[Verdict] = field(default_factory=list)
+    verdicts: list[VerdictRow] = field(default_factory=list)
     tallies: list[Tally] = field(default_factory=list)
     """Added to what is stored."""
     refuted: list[int] = field(default_factory=list)

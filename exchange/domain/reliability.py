@@ -118,6 +118,7 @@ class Reliability:
         self._groups: dict[str, Posterior] = {}
         self._codes: dict[str, Posterior] = {}
         self._without: dict[str, Factors] = {}
+        self._tallies: dict[tuple[str, str, str], tuple[int, int]] = {}
         self.reporters: set[str] = set()
         """Groups that have a say in any factor."""
         for tally in tallies:
@@ -130,6 +131,15 @@ class Reliability:
             self._take(tally)
         self._without = {}
         self.factors = self._factors(None)
+
+    @property
+    def tallies(self) -> list[Tally]:
+        """All that was taken in, added up."""
+        return [Tally(*names, *counts) for names, counts in self._tallies.items()]
+
+    def trust(self, group: str) -> int:
+        """Factor of an issuing group, in permille."""
+        return self.factors.groups.get(group, NEUTRAL)
 
     def without(self, group: str) -> Factors:
         """The factors as if a group had reported no outcome."""
@@ -148,6 +158,8 @@ class Reliability:
         return sorted(self._codes.items())
 
     def _take(self, tally: Tally) -> None:
+        before = self._tallies.get(tally[:3], (0, 0))
+        self._tallies[tally[:3]] = before[0] + tally.confirmed, before[1] + tally.refuted
         reporter = self._group_of(tally.reporter)
         issuer = self._group_of(tally.issuer) if tally.issuer else ""
         if reporter is None or issuer is None:

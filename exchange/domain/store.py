@@ -15,6 +15,7 @@ from exchange.domain.records import (
     Hit,
     InstanceRow,
     MatchRow,
+    MatchVerdict,
     MatchView,
     Order,
     Report,
@@ -26,7 +27,6 @@ from exchange.domain.records import (
     StoredMatchEvent,
     Subscription,
     SuspensionRow,
-    Verdict,
 )
 from exchange.domain.reliability import Tally
 from exchange.domain.tree import TileKey, Tree
@@ -170,7 +170,7 @@ class Store(Protocol):
     async def verdicts(self, group: str, ids: Sequence[bytes]) -> dict[tuple[bool, bytes], int]:
         """Verdicts of a group by what they are about: whether a match, and the id."""
 
-    async def match_verdicts(self, start: int) -> list[Verdict]:
+    async def outcomes_since(self, start: int) -> list[MatchVerdict]:
         """Verdicts on matches in entries from `start` on, in their order."""
 
     async def tallies(self) -> list[Tally]:

@@ -78,7 +78,9 @@ async def open_exchange(
         except ExchangeError as error:
             raise ConfigError(f"rulebook: {config.rulebook}: {error}") from None
         membership = await enrol.found(writer, genesis, rulebook)
-    return Exchange(store, writer, clock.now, config.origin, membership, manifest)
+    return Exchange(
+        store, writer, clock.now, config.origin, membership, manifest, tallies=await store.tallies()
+    )
 
 
 def _check_identity(

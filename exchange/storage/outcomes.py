@@ -5,7 +5,7 @@ Invariants: as in `reader`; a verdict once stored never changes; tallies only gr
 
 from collections.abc import Iterator, Sequence
 
-from exchange.domain.records import Delta, Report, Status, Verdict
+from exchange.domain.records import Delta, MatchVerdict, Report, Status
 from exchange.domain.reliability import Tally
 from exchange.storage.reader import Reader, chunks, padded
 from exchange.storage.transaction import Statement
@@ -46,14 +46,14 @@ class OutcomeReader(Reader):
             found.update({(bool(is_match), about): verdict for is_match, about, verdict in rows})
         return found
 
-    async def match_verdicts(self, start: int) -> list[Verdict]:
+    async def outcomes_since(self, start: int) -> list[MatchVerdict]:
         """Verdicts on matches in entries from `start` on, in their order."""
         rows = await self._rows(
-            "SELECT is_match, about, grp, verdict, entry FROM verdicts INDEXED BY verdicts_on_matches"
-            " WHERE is_match = 1 AND entry >= ? ORDER BY entry, about",
+            "SELECT entry, time, about, grp, verdict FROM verdicts INDEXED BY verdicts_on_matches"
+            " JOIN entries ON idx = entry WHERE is_match = 1 AND entry >= ? ORDER BY entry, about",
             (start,),
         )
-        return [Verdict(bool(row[0]), *row[1:]) for row in rows]
+        return [MatchVerdict(*row) for row in rows]
 
     async def tallies(self) -> list[Tally]:
         """All tallies."""

@@ -5,13 +5,14 @@ version or suspension that makes it has been committed.
 """
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import InitVar, dataclass, field
 
 from signalexchange.manifest import KeyManifest
 from signalexchange.roster import Party
 
 from exchange.domain.membership import Membership
+from exchange.domain.reliability import Reliability, Tally
 from exchange.domain.store import Store
 from exchange.usecases.writer import Writer
 
@@ -30,12 +31,23 @@ class Exchange:
     """Held while a batch is judged: a look-up waits for a slice of one batch, not of each in flight."""
     on_membership: list[Callable[[], None]] = field(default_factory=list)
     """Called after the membership has changed."""
+    tallies: InitVar[Sequence[Tally]] = ()
+    reliability: Reliability = field(init=False)
+    """What committed outcomes say of groups and codes, under the membership in force."""
+
+    def __post_init__(self, tallies: Sequence[Tally]) -> None:
+        self._weigh(tallies)
 
     def install(self, membership: Membership) -> None:
         """Put a committed membership in force."""
         self.membership = membership
+        self._weigh(self.reliability.tallies)
         for callback in self.on_membership:
             callback()
+
+    def _weigh(self, tallies: Iterable[Tally]) -> None:
+        prior = self.membership.rulebook.matching.reliability
+        self.reliability = Reliability(prior, self.membership.counted_group, tallies)
 
     def epoch_valid(self, type_: int, epoch: int, now: int) -> bool:
         """Whether tokens of the type and epoch are accepted at `now` (Unix seconds)."""

@@ -24,7 +24,7 @@ from signalexchange.v1.signal_service_pb2 import (
     SignalChange,
 )
 
-from exchange.domain.records import Batch, Event, Link, Subscription, place
+from exchange.domain.records import Batch, Delivery, Event, Link, Subscription, place
 from exchange.domain.refusal import Refusal, invalid
 from exchange.domain.store import Store
 from exchange.domain.validation import BatchValidator, ValidSignal, check_count
@@ -197,8 +197,8 @@ class Publish(Change[PublishSignalsResponse]):
         expiry = min(signal.message.expires_at for signal in self._signals)
         delta.batches.append(Batch(member, self._statement.batch_id, self._statement.root, index, expiry))
         if self._subscribers:
-            for signal in self._signals:
-                self._tell(proposal, signal)
+            for position, signal in enumerate(self._signals):
+                self._tell(proposal, signal, place(index, position))
         response = PublishSignalsResponse(receipt=Receipt(index=index))
         return response, response.receipt
 
@@ -259,7 +259,7 @@ class Publish(Change[PublishSignalsResponse]):
                 )
         return rows
 
-    def _tell(self, proposal: Proposal, signal: ValidSignal) -> None:
+    def _tell(self, proposal: Proposal, signal: ValidSignal, at: int) -> None:
         message = signal.message
         for told in (message.subject, *message.links):
             for subscription in self._subscribers.get(told.value, ()):
@@ -267,6 +267,7 @@ class Publish(Change[PublishSignalsResponse]):
                     continue
                 if not self._may_see(subscription, message):
                     continue
+                proposal.delta.deliveries.append(Delivery(at, subscription.member))
                 delivery = DeliveryEntry(token=told.value, signal_id=message.signal_id)
                 proposal.log(
                     EntryType.ENTRY_TYPE_DELIVERY, subscription.member, delivery.SerializeToString(), shown=1
