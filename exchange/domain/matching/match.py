@@ -1,0 +1,222 @@
+"""A match: instances of one pattern that belong together, and what groups decided about it.
+
+Invariants: what counts is evidence that is neither an echo nor refuted by its own group; an instance in
+`instances` stands on at least the needed number of groups without what was refuted; one in `settled` no
+longer does, and is kept so that the same evidence doesn't bring it back; neither holds a place whose
+observation is gone. No group can crowd out another's evidence: the most frequent group's oldest gives way.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Final, NamedTuple
+
+from exchange.domain.matching.finding import Finding, Pattern, Subject
+from exchange.domain.matching.observation import Observation
+
+MAX_EVIDENCE: Final = 64
+MAX_INSTANCES: Final = 2_000
+
+
+class MatchStatus(IntEnum):
+    """What has become of a match; numbers are the contract's."""
+
+    OPEN = 1
+    CONFIRMED = 2
+    REFUTED = 3
+    EXPIRED = 4
+
+
+class Verdict(IntEnum):
+    """What an inquiry found; numbers are the contract's."""
+
+    CONFIRMED = 1
+    REFUTED = 2
+    INCONCLUSIVE = 3
+
+
+class Decision(NamedTuple):
+    """A group's verdict on a match, and when it was given (Unix seconds)."""
+
+    verdict: Verdict
+    time: int
+
+
+class Evidence(NamedTuple):
+    """One observation in an instance. `closer` is the group whose observation, as the latest of a finding,
+    brought it in, or "" where several groups' did; `principal` says that its band is part of the total."""
+
+    seen: Observation
+    principal: bool
+    closer: str
+    refuted: bool = False
+
+    @property
+    def counts(self) -> bool:
+        """Whether it makes its group one of those that tell of the instance."""
+        return not self.seen.echo and not self.refuted
+
+
+@dataclass(slots=True)
+class Instance:
+    """One instance of the pattern, by key. `rarity` is 0 to 1000; `refuters` are the groups that took back
+    what they told of it."""
+
+    key: bytes
+    rarity: int
+    anchors: tuple[bytes, ...]
+    subjects: tuple[Subject, ...]
+    refuters: frozenset[str] = frozenset()
+    evidence: dict[int, Evidence] = field(default_factory=dict)
+
+    @property
+    def groups(self) -> set[str]:
+        """Groups that tell of it."""
+        return {item.seen.group for item in self.evidence.values() if item.counts}
+
+    @property
+    def members(self) -> set[str]:
+        """Whose observations it stands on, echoes included."""
+        return {item.seen.member for item in self.evidence.values() if not item.refuted}
+
+    @property
+    def tokens(self) -> set[bytes]:
+        """Tokens it names."""
+        return {*self.anchors, *(subject.token for subject in self.subjects)}
+
+    @property
+    def last(self) -> tuple[int, int]:
+        """When its latest fact was last seen, and its latest place: what the oldest is told by."""
+        return max(((item.seen.last, place) for place, item in self.evidence.items()), default=(0, 0))
+
+    def take(self, finding: Finding, seen: Iterable[Observation]) -> None:
+        """Merge a finding of the same key."""
+        rows = sorted(seen)
+        closer = rows[-1].group
+        for row in rows:
+            principal = row.place in finding.principal
+            known = self.evidence.get(row.place)
+            if known is not None:
+                principal |= known.principal
+                row_closer = known.closer if known.closer == closer else ""
+                self.evidence[row.place] = Evidence(row, principal, row_closer, known.refuted)
+            else:
+                self.evidence[row.place] = Evidence(row, principal, closer)
+        self.anchors = tuple(sorted({*self.anchors, *finding.anchors}))
+        self.subjects = tuple(sorted({*self.subjects, *finding.subjects}))
+        self.rarity = max(self.rarity, finding.rarity)
+        while len(self.evidence) > MAX_EVIDENCE:
+            self._give_way()
+
+    def copy(self) -> "Instance":
+        """Another one with the same content."""
+        return Instance(
+            self.key, self.rarity, self.anchors, self.subjects, self.refuters, dict(self.evidence)
+        )
+
+    def _give_way(self) -> None:
+        often = Counter(item.seen.group for item in self.evidence.values())
+        group = min(often, key=lambda name: (-often[name], name))
+        oldest = min(
+            (item.seen.first, place) for place, item in self.evidence.items() if item.seen.group == group
+        )
+        gone = self.evidence.pop(oldest[1]).seen
+        # A token that only it named goes with it: nothing else would take it away again.
+        left = {
+            token for item in self.evidence.values() for token in (item.seen.subject, item.seen.counterparty)
+        }
+        lost = {gone.subject, gone.counterparty} - left - set(self.anchors)
+        self.subjects = tuple(subject for subject in self.subjects if subject.token not in lost)
+
+
+@dataclass
+class Match:
+    """A match. `number` grows in the order matches were found; times are Unix seconds; `reported` says that
+    it was sure enough to be told; `aside` are tokens it names that are set aside."""
+
+    number: int
+    match_id: bytes
+    pattern: Pattern
+    status: MatchStatus
+    found_at: int
+    updated_at: int
+    reported: bool = False
+    verdicts: dict[str, Decision] = field(default_factory=dict)
+    instances: dict[bytes, Instance] = field(default_factory=dict)
+    settled: dict[bytes, Instance] = field(default_factory=dict)
+    aside: set[bytes] = field(default_factory=set)
+    _groups: Counter[str] = field(default_factory=Counter)
+    _members: Counter[str] = field(default_factory=Counter)
+    _subjects: Counter[Subject] = field(default_factory=Counter)
+    _rarities: Counter[int] = field(default_factory=Counter)
+
+    @property
+    def stands(self) -> bool:
+        """Whether findings can still join it."""
+        return self.status in (MatchStatus.OPEN, MatchStatus.CONFIRMED)
+
+    @property
+    def groups(self) -> frozenset[str]:
+        """Independent groups that tell of it."""
+        return frozenset(self._groups)
+
+    @property
+    def members(self) -> frozenset[str]:
+        """Whose observations it stands on, echoes included."""
+        return frozenset(self._members)
+
+    @property
+    def subjects(self) -> list[Subject]:
+        """Tokens that take part, and as what, ascending."""
+        return sorted(self._subjects)
+
+    @property
+    def rarity(self) -> int:
+        """Of the rarest instance, 0 to 1000."""
+        return max(self._rarities, default=0)
+
+    @property
+    def places(self) -> list[int]:
+        """Places of the evidence that counts or connects, ascending."""
+        return sorted({item.seen.place for item in self.evidence() if not item.refuted})
+
+    def evidence(self) -> Iterator[Evidence]:
+        """What the standing instances stand on."""
+        for instance in self.instances.values():
+            yield from instance.evidence.values()
+
+    def put(self, instance: Instance) -> None:
+        """Take a standing instance in, in place of the one of that key."""
+        self.drop(instance.key)
+        self.instances[instance.key] = instance
+        self._count(instance, 1)
+
+    def settle(self, instance: Instance) -> None:
+        """Keep an instance that no longer stands, in place of the one of that key."""
+        self.drop(instance.key)
+        self.settled[instance.key] = instance
+
+    def drop(self, key: bytes) -> Instance | None:
+        """Let an instance go."""
+        instance = self.instances.pop(key, None)
+        if instance is None:
+            return self.settled.pop(key, None)
+        self._count(instance, -1)
+        return instance
+
+    def oldest(self) -> bytes:
+        """Key of the standing instance whose latest fact is the oldest."""
+        return min(self.instances.values(), key=lambda instance: (instance.last, instance.key)).key
+
+    def _count(self, instance: Instance, by: int) -> None:
+        for counter, names in (
+            (self._groups, instance.groups),
+            (self._members, instance.members),
+            (self._subjects, set(instance.subjects)),
+            (self._rarities, {instance.rarity}),
+        ):
+            for name in names:
+                counter[name] += by  # type: ignore[index]
+                if not counter[name]:  # type: ignore[index]
+                    del counter[name]

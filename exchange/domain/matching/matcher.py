@@ -1,0 +1,480 @@
+"""The life of matches: found as observations arrive, joined, judged, and gone with what they stand on.
+
+Invariants: the same observations in the same order give the same matches but for their random ids, also when
+they are read back from storage in between; the order within one call doesn't matter. An instance stands on
+observations that a rule joins in the graph as it is, `needed` groups of them telling of it. What a group
+refuted never counts again for that pattern, and what didn't stand without it doesn't come back on the same
+evidence. Pure; no clock: `now` is passed in.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple, Protocol
+
+from signalexchange.patterns import Matching
+
+from exchange.domain.matching import funds_loop
+from exchange.domain.matching.changes import Changes
+from exchange.domain.matching.confidence import NONE, Confidence, confidence
+from exchange.domain.matching.finding import Finding, Pattern
+from exchange.domain.matching.graph import DAY, Graph, hypothesis
+from exchange.domain.matching.match import (
+    MAX_INSTANCES,
+    Decision,
+    Evidence,
+    Instance,
+    Match,
+    MatchStatus,
+    Verdict,
+)
+from exchange.domain.matching.observation import Observation, Role
+from exchange.domain.matching.register import Register
+from exchange.domain.matching.rows import instance_row, match_row, read_instance, read_match
+from exchange.domain.matching.without import Without
+from exchange.domain.records import InstanceRow, MatchRow
+from exchange.domain.reliability import NEUTRAL, Reliability
+
+
+class Rule(Protocol):
+    """A module that finds one pattern: `find` yields what an observation, already in the graph, may have
+    closed; it is asked only about the roles named."""
+
+    @property
+    def ROLES(self) -> frozenset[Role]:  # noqa: D102, N802 - a constant of the module
+        ...
+
+    def find(self, graph: Graph, seen: Observation) -> Iterator[Finding]: ...  # noqa: D102
+
+
+RULES: Final[Mapping[Pattern, Rule]] = {
+    Pattern.FUNDS_LOOP: funds_loop,
+}
+_SEARCHES: Final = 8
+"""Observations of an instance from which it is looked for again."""
+
+
+class _Before(NamedTuple):
+    """A match before a step."""
+
+    status: MatchStatus | None
+    groups: frozenset[str]
+    members: frozenset[str]
+    reported: bool
+
+
+class Matcher:
+    """Observations in, matches out.
+
+    `new_id` gives 16 random bytes; `min_groups` replaces the rulebook's number of groups that an instance
+    needs; `reliability` may be set anew at any time.
+    """
+
+    def __init__(
+        self,
+        rules: Matching,
+        new_id: Callable[[], bytes],
+        *,
+        min_groups: int | None = None,
+        reliability: Reliability | None = None,
+    ) -> None:
+        self.rules = rules
+        self.needed = rules.min_groups if min_groups is None else min_groups
+        self.reliability = reliability
+        self.graph = Graph(rules)
+        self.echoes = Graph(rules)
+        """The echoes of the graph alone."""
+        self.register = Register()
+        self._new_id = new_id
+        self._next = 1
+        self._before: dict[int, _Before] = {}
+        self._changed: set[tuple[int, bytes]] = set()
+        self._views: dict[Pattern, Graph] = {}
+
+    @property
+    def matches(self) -> Mapping[bytes, Match]:
+        """Matches by id: those that stand, and others until they are forgotten."""
+        return self.register.by_id
+
+    def of(self, token: bytes) -> list[Match]:
+        """Standing matches that name a token as subject, oldest first."""
+        return self.register.naming(token)
+
+    def confidence(self, match: Match) -> Confidence:
+        """How sure a match is at present."""
+        if not match.instances:
+            return NONE
+        return confidence(
+            self.rules,
+            match.pattern,
+            match.groups,
+            len(match.instances),
+            match.rarity,
+            self.trust,
+            self.needed,
+        )
+
+    def trust(self, group: str, without: str = "") -> int:
+        """How reliable a group's word has proved, in permille of the prior, by the outcomes of all but one
+        group."""
+        if self.reliability is None:
+            return NEUTRAL
+        return self.reliability.without(without).groups.get(group, NEUTRAL)
+
+    # --- steps
+
+    def observe(self, seen: Sequence[Observation], now: int) -> Changes:
+        """Take in what was accepted, in the order of places; `now` in Unix seconds."""
+        self._begin()
+        horizon = now - self.rules.window_days * DAY
+        added = [row for row in sorted(seen) if (row.last // DAY + 1) * DAY > horizon and self.graph.add(row)]
+        for row in added:
+            if row.echo:
+                self.echoes.add(row)
+        for row in added:
+            for pattern, rule in RULES.items():
+                if row.role in rule.ROLES:
+                    for finding in rule.find(self._view(pattern), row):
+                        self._accept(finding, now)
+        self._set_aside(added, now)
+        return self._end(now)
+
+    def withdraw(self, places: Iterable[int], now: int, *, spend: bool = True) -> Changes:
+        """Let observations go: withdrawn, erased, expired, or, with `spend` false, of a suspended member.
+
+        A leg that is withdrawn takes its group's others between the two on that day with it, and none can be
+        put up again for two windows: what is gone from the graph is the same whether read back or not.
+        """
+        self._begin()
+        gone: dict[int, Observation] = {}
+        spent: dict[bytes, int] = {}
+        for place in sorted(set(places)):
+            seen = self.graph.get(place)
+            if seen is None:
+                continue
+            gone[place] = seen
+            if spend and seen.role in (Role.PAYMENT, Role.TRANSFER, Role.REFUND) and seen.counterparty:
+                key = hypothesis(seen)
+                spent[key] = now + 2 * self.rules.window_days * DAY
+                gone.update((row.place, row) for row in self._repeats(seen))
+        for place in gone:
+            self.graph.remove(place)
+        for key, until in spent.items():
+            self.graph.spend(key, until)
+        self._leave(list(gone.values()), now)
+        changes = self._end(now)
+        changes.spent = spent
+        return changes
+
+    def advance(self, now: int) -> Changes:
+        """Let go of what is out of the window, and forget matches that ended a window ago."""
+        self._begin()
+        window = self.rules.window_days * DAY
+        self._leave(self.graph.prune(now - window), now)
+        forgotten = [
+            match
+            for match in self.matches.values()
+            if not match.stands and not match.settled and match.updated_at + window <= now
+        ]
+        changes = self._end(now)
+        for match in forgotten:
+            self.register.forget(match)
+            changes.forgotten.add(match.number)
+        return changes
+
+    def judge(self, match_id: bytes, group: str, verdict: int, now: int) -> Changes:
+        """Take a group's verdict (a Verdict) on a match; one given again changes nothing. Raises KeyError."""
+        match = self.matches[match_id]
+        self._begin()
+        known = match.verdicts.get(group)
+        if known is None or known.verdict != verdict:
+            self._touch(match)
+            match.verdicts[group] = Decision(Verdict(verdict), now)
+            if match.stands and verdict == Verdict.REFUTED:
+                self._refute(match, group, now)
+            elif match.stands and verdict == Verdict.CONFIRMED and match.groups > {group}:
+                # Not where its own word is all there is.
+                match.status = MatchStatus.CONFIRMED
+        return self._end(now)
+
+    def restore(
+        self,
+        observations: Iterable[Observation],
+        spent: Iterable[tuple[bytes, int]],
+        matches: Iterable[MatchRow],
+        instances: Iterable[InstanceRow],
+    ) -> None:
+        """Take up where the stored rows stand, in an empty matcher; nothing is found. Raises
+        MalformedError."""
+        for key, until in spent:
+            self.graph.spend(key, until)
+        for seen in sorted(observations):
+            if self.graph.add(seen) and seen.echo:
+                self.echoes.add(seen)
+        for row in matches:
+            self.register.add(read_match(row))
+            self._next = max(self._next, row.number + 1)
+        for stored in instances:
+            match = self.register.by_number[stored.number]
+            instance, settled = read_instance(stored, self.graph.get)
+            if settled:
+                self.register.settle(match, instance)
+            else:
+                self.register.put(match, instance)
+        for match in self.matches.values():
+            for instance in match.instances.values():
+                match.aside |= self._aside(instance.tokens)
+
+    # --- finding
+
+    def _accept(self, finding: Finding, now: int) -> None:
+        rows = self._told(finding)
+        if not rows:
+            return
+        match = self.register.standing(finding.pattern, finding.key)
+        if match is None:
+            if not self._is_new(finding, rows):
+                return
+            match = self.register.anchored(finding.pattern, self._anchors(finding, rows))
+            if match is None:
+                match = self._found(finding.pattern, now)
+        known = match.instances.get(finding.key)
+        instance = known or match.settled.get(finding.key) or _empty(finding)
+        instance = instance.copy()
+        instance.take(finding, rows)
+        if instance != known:
+            self._put(match, instance)
+
+    def _told(self, finding: Finding) -> list[Observation]:
+        """The evidence of a finding, if enough groups tell of it; else nothing."""
+        rows = [row for place in finding.evidence if (row := self.graph.get(place)) is not None]
+        return rows if len({row.group for row in rows if not row.echo}) >= self.needed else []
+
+    def _is_new(self, finding: Finding, rows: Sequence[Observation]) -> bool:
+        """Whether somebody who didn't take back what it told tells more than what no longer stands did."""
+        refuters: set[str] = set()
+        old: set[int] = set()
+        for row in rows:
+            for match, key in self.register.at(row.place):
+                settled = match.settled.get(key) if match.pattern == finding.pattern else None
+                if settled is not None:
+                    refuters |= settled.refuters
+                    old.add(row.place)
+        return not old or any(
+            not row.echo and row.group not in refuters and row.place not in old for row in rows
+        )
+
+    def _anchors(self, finding: Finding, rows: Sequence[Observation]) -> set[bytes]:
+        found = set(finding.anchors)
+        for anchor in finding.anchors:
+            for group in {row.group for row in rows if anchor in (row.subject, row.counterparty)}:
+                found.update(token for token, _ in self.graph.who(anchor, group))
+        return found
+
+    def _found(self, pattern: Pattern, now: int) -> Match:
+        match = Match(self._next, self._new_id(), pattern, MatchStatus.OPEN, now, now)
+        self._next += 1
+        self._before[match.number] = _Before(None, frozenset(), frozenset(), False)
+        self.register.add(match)
+        return match
+
+    def _view(self, pattern: Pattern) -> Graph:
+        """The graph without what was refuted of a pattern."""
+        refuted = self.register.refuted(pattern)
+        if not refuted:
+            return self.graph
+        if pattern not in self._views:
+            self._views[pattern] = Without(self.graph, places=refuted)
+        return self._views[pattern]
+
+    # --- what no longer stands
+
+    def _repeats(self, leg: Observation) -> list[Observation]:
+        """The legs of the same hypothesis."""
+        day = leg.first // DAY * DAY
+        source, sink = [(leg.subject, None)], [(leg.counterparty, None)]
+        return [
+            row
+            for role in (Role.PAYMENT, Role.TRANSFER, Role.REFUND)
+            for row in self.graph.between(role, source, sink, day, day + DAY - 1)
+            if row.group == leg.group
+        ]
+
+    def _leave(self, gone: Sequence[Observation], now: int) -> None:
+        """Have the instances follow what has left the graph."""
+        doubtful: set[tuple[int, bytes]] = set()
+        for row in gone:
+            self.echoes.remove(row.place)
+        for row in gone:
+            for match, key in self.register.at(row.place):
+                instance = (match.instances.get(key) or match.settled[key]).copy()
+                del instance.evidence[row.place]
+                if key in match.instances:
+                    self._put(match, instance)
+                    doubtful.add((match.number, key))
+                elif instance.evidence:
+                    self._settle(match, instance)
+                else:
+                    self._drop(match, key)
+            if row.links:
+                ends = (row.subject, *(token for token, _ in row.links))
+                for token in {token for end in ends for token, _ in self.graph.aliases([end])}:
+                    doubtful |= self._naming(token)
+        self._look_again(doubtful, now)
+        for match in self.matches.values() if gone else ():
+            if match.aside:
+                match.aside = self._aside(match.aside)
+
+    def _set_aside(self, added: Sequence[Observation], now: int) -> None:
+        """Look again at what names a value that has come to be set aside."""
+        doubtful: set[tuple[int, bytes]] = set()
+        for token in sorted(
+            {
+                token
+                for row in added
+                for token in (row.subject, row.counterparty, *(link for link, _ in row.links))
+            }
+        ):
+            for match in self.register.touching(token):
+                if token not in match.aside and self.graph.set_aside(token) is not None:
+                    match.aside.add(token)
+                    doubtful |= {here for here in self._naming(token) if here[0] == match.number}
+        self._look_again(doubtful, now)
+
+    def _naming(self, token: bytes) -> set[tuple[int, bytes]]:
+        return {
+            (match.number, key)
+            for match in self.register.touching(token)
+            for key, instance in match.instances.items()
+            if token in instance.tokens
+        }
+
+    def _refute(self, match: Match, group: str, now: int) -> None:
+        touched = [
+            instance
+            for instance in match.instances.values()
+            if any(item.seen.group == group for item in instance.evidence.values())
+        ]
+        for instance in touched:
+            taken_back = instance.copy()
+            taken_back.refuters |= {group}
+            for place, item in instance.evidence.items():
+                if item.seen.group == group:
+                    taken_back.evidence[place] = item._replace(refuted=True)
+            self._put(match, taken_back)
+        self._views.clear()
+        self._look_again({(match.number, instance.key) for instance in touched}, now)
+        if not match.instances:
+            match.status = MatchStatus.REFUTED
+
+    def _look_again(self, doubtful: Iterable[tuple[int, bytes]], now: int) -> None:
+        """Keep of the instances what the rules still find on the evidence that is left."""
+        fallen: list[tuple[Match, Instance]] = []
+        for number, key in sorted(doubtful):
+            match = self.register.by_number[number]
+            instance = match.instances.get(key)
+            if instance is None:
+                continue
+            found = self.find_again(self._view(match.pattern), match.pattern, instance)
+            again = Instance(key, 0, (), (), instance.refuters, _refuted(instance))
+            for finding in found:
+                if finding.key == key:
+                    again.take(finding, self._told(finding))
+                else:
+                    self._accept(finding, now)
+            if len(again.groups) >= self.needed:
+                for place, item in instance.evidence.items():
+                    if place in again.evidence:
+                        again.evidence[place] = again.evidence[place]._replace(closer=item.closer)
+                if again != instance:
+                    self._put(match, again)
+            else:
+                fallen.append((match, instance))
+        # Last, so that what stands instead finds the match, and is no repetition of what fell.
+        for match, instance in fallen:
+            if instance.refuters and instance.evidence:
+                self._settle(match, instance)
+            else:
+                self._drop(match, instance.key)
+
+    def find_again(self, graph: Graph, pattern: Pattern, instance: Instance) -> list[Finding]:
+        """What a rule finds in a graph from the evidence of an instance, up to the instance itself, told by
+        enough groups."""
+        rule = RULES[pattern]
+        seeds = sorted(
+            (
+                item
+                for item in instance.evidence.values()
+                if not item.refuted and item.seen.role in rule.ROLES
+            ),
+            key=lambda item: (item.principal, item.seen.first, item.seen.place),
+            reverse=True,
+        )
+        found: dict[bytes, Finding] = {}
+        for item in seeds[:_SEARCHES]:
+            for finding in rule.find(graph, item.seen):
+                if self._told(finding):
+                    found.setdefault(finding.key, finding)
+            if instance.key in found:
+                break
+        return list(found.values())
+
+    def _aside(self, tokens: Iterable[bytes]) -> set[bytes]:
+        return {token for token in tokens if self.graph.set_aside(token) is not None}
+
+    # --- keeping account of a step
+
+    def _begin(self) -> None:
+        self._before = {}
+        self._changed = set()
+        self._views = {}
+
+    def _touch(self, match: Match) -> None:
+        self._before.setdefault(
+            match.number, _Before(match.status, match.groups, match.members, match.reported)
+        )
+
+    def _put(self, match: Match, instance: Instance) -> None:
+        self._touch(match)
+        self._changed.add((match.number, instance.key))
+        self.register.put(match, instance)
+        match.aside |= self._aside(instance.tokens - match.aside)
+        while len(match.instances) > MAX_INSTANCES:
+            self._drop(match, match.oldest())
+
+    def _settle(self, match: Match, instance: Instance) -> None:
+        self._touch(match)
+        self._changed.add((match.number, instance.key))
+        self.register.settle(match, instance)
+
+    def _drop(self, match: Match, key: bytes) -> None:
+        self._touch(match)
+        self._changed.add((match.number, key))
+        self.register.drop(match, key)
+
+    def _end(self, now: int) -> Changes:
+        changes = Changes()
+        for number, before in sorted(self._before.items()):
+            match = self.register.by_number[number]
+            if match.stands and not match.instances:
+                match.status = MatchStatus.EXPIRED
+            match.updated_at = now
+            match.reported |= self.confidence(match).permille >= self.rules.report_at
+            changes.matches[number] = match_row(match)
+            after = _Before(match.status, match.groups, before.members | match.members, match.reported)
+            if match.reported and after != before:
+                changes.told.add(number)
+        for number, key in sorted(self._changed):
+            match = self.register.by_number[number]
+            standing, settled = match.instances.get(key), match.settled.get(key)
+            kept = standing or settled
+            changes.instances[number, key] = (
+                None if kept is None else instance_row(number, kept, settled=standing is None)
+            )
+        return changes
+
+
+def _empty(finding: Finding) -> Instance:
+    return Instance(finding.key, 0, (), ())
+
+
+def _refuted(instance: Instance) -> dict[int, Evidence]:
+    return {place: item for place, item in instance.evidence.items() if item.refuted}

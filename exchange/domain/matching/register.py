@@ -1,0 +1,122 @@
+"""Where matches are found again: by token, anchor, instance and place.
+
+Invariants: what is found is what the matches hold, after every call; the instances a match holds change only
+through here, and an instance is never changed once it is in.
+"""
+
+from collections.abc import Iterable, Set
+
+from exchange.domain.matching.finding import Pattern
+from exchange.domain.matching.match import Instance, Match
+
+_Counts = dict[int, int]
+
+
+class Register:
+    """All matches, by id and by what they hold."""
+
+    def __init__(self) -> None:
+        self.by_id: dict[bytes, Match] = {}
+        self.by_number: dict[int, Match] = {}
+        self._naming: dict[bytes, _Counts] = {}
+        self._anchored: dict[tuple[Pattern, bytes], _Counts] = {}
+        self._instances: dict[tuple[Pattern, bytes], int] = {}
+        self._at: dict[int, set[tuple[int, bytes]]] = {}
+        self._refuted: dict[Pattern, _Counts] = {}
+
+    def add(self, match: Match) -> None:
+        """Take a match in that holds nothing yet."""
+        self.by_id[match.match_id] = match
+        self.by_number[match.number] = match
+
+    def forget(self, match: Match) -> None:
+        """Let a match go that holds nothing any more."""
+        del self.by_id[match.match_id], self.by_number[match.number]
+
+    # --- instances
+
+    def put(self, match: Match, instance: Instance) -> None:
+        """Have a match hold a standing instance, in place of the one of that key."""
+        self.drop(match, instance.key)
+        match.put(instance)
+        self._count(match, instance, 1)
+
+    def settle(self, match: Match, instance: Instance) -> None:
+        """Have a match keep an instance that no longer stands, in place of the one of that key."""
+        self.drop(match, instance.key)
+        match.settle(instance)
+        self._count(match, instance, 1, stands=False)
+
+    def drop(self, match: Match, key: bytes) -> None:
+        """Let an instance go, if it is there."""
+        stood = key in match.instances
+        instance = match.drop(key)
+        if instance is not None:
+            self._count(match, instance, -1, stands=stood)
+
+    def _count(self, match: Match, instance: Instance, by: int, *, stands: bool = True) -> None:
+        here = (match.number, instance.key)
+        for place, item in instance.evidence.items():
+            places = self._at.setdefault(place, set())
+            if by > 0:
+                places.add(here)
+            else:
+                places.discard(here)
+            if not places:
+                del self._at[place]
+            if item.refuted:
+                _add(self._refuted.setdefault(match.pattern, {}), place, by)
+        if not stands:
+            return
+        for token in {subject.token for subject in instance.subjects}:
+            _add(self._naming.setdefault(token, {}), match.number, by)
+            if not self._naming[token]:
+                del self._naming[token]
+        for anchor in instance.anchors:
+            key = (match.pattern, anchor)
+            _add(self._anchored.setdefault(key, {}), match.number, by)
+            if not self._anchored[key]:
+                del self._anchored[key]
+        if by > 0:
+            self._instances[(match.pattern, instance.key)] = match.number
+        else:
+            del self._instances[(match.pattern, instance.key)]
+
+    # --- finding them
+
+    def naming(self, token: bytes) -> list[Match]:
+        """Matches that name a token as subject, oldest first."""
+        return [self.by_number[number] for number in sorted(self._naming.get(token, ()))]
+
+    def touching(self, token: bytes) -> list[Match]:
+        """Matches that name a token as subject or as anchor, oldest first."""
+        numbers = set(self._naming.get(token, ()))
+        for pattern in Pattern:
+            numbers |= self._anchored.get((pattern, token), {}).keys()
+        return [self.by_number[number] for number in sorted(numbers)]
+
+    def anchored(self, pattern: Pattern, tokens: Iterable[bytes]) -> Match | None:
+        """The oldest match of a pattern that has one of the tokens as an anchor."""
+        numbers = {number for token in tokens for number in self._anchored.get((pattern, token), ())}
+        return self.by_number[min(numbers)] if numbers else None
+
+    def standing(self, pattern: Pattern, key: bytes) -> Match | None:
+        """The match in which an instance stands."""
+        number = self._instances.get((pattern, key))
+        return None if number is None else self.by_number[number]
+
+    def at(self, place: int) -> list[tuple[Match, bytes]]:
+        """Instances with evidence at a place, standing or not."""
+        return [(self.by_number[number], key) for number, key in sorted(self._at.get(place, ()))]
+
+    def refuted(self, pattern: Pattern) -> Set[int]:
+        """Places of the evidence for a pattern that its own group took back."""
+        return self._refuted.get(pattern, {}).keys()
+
+
+def _add(counts: dict[int, int], key: int, by: int) -> None:
+    count = counts.get(key, 0) + by
+    if count:
+        counts[key] = count
+    else:
+        del counts[key]
