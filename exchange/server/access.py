@@ -40,6 +40,7 @@ class Rule:
 _SIGNAL: Final = "/signalexchange.v1.SignalService/"
 _LOG: Final = "/signalexchange.v1.TransparencyService/"
 _MEMBERSHIP: Final = "/signalexchange.v1.MembershipService/"
+_OUTCOME: Final = "/signalexchange.v1.OutcomeService/"
 _TOKEN: Final = "/signalexchange.v1.TokenService/"  # noqa: S105 - a service's name
 
 RULES: Final[Mapping[str, Rule]] = {
@@ -57,6 +58,8 @@ RULES: Final[Mapping[str, Rule]] = {
     _MEMBERSHIP + "GetRoster": Rule(EVERYBODY),
     _MEMBERSHIP + "ProposeRosterVersion": Rule(OPERATOR),
     _MEMBERSHIP + "SuspendMember": Rule(OPERATOR),
+    _OUTCOME + "ReportOutcomes": Rule(MEMBERS),
+    _OUTCOME + "GetReliability": Rule(MEMBERS),
     _TOKEN + "GetKeyManifest": Rule(EVERYBODY),
     _TOKEN + "Evaluate": Rule(MEMBERS),
     "/grpc.health.v1.Health/Check": Rule(EVERYBODY),

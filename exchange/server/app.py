@@ -18,6 +18,7 @@ from grpc_reflection.v1alpha import reflection
 from signalexchange.errors import ConfigError
 from signalexchange.v1.error_reason_pb2 import ErrorReason
 from signalexchange.v1.membership_service_pb2_grpc import add_MembershipServiceServicer_to_server
+from signalexchange.v1.outcome_service_pb2_grpc import add_OutcomeServiceServicer_to_server
 from signalexchange.v1.signal_service_pb2_grpc import add_SignalServiceServicer_to_server
 from signalexchange.v1.transparency_service_pb2_grpc import add_TransparencyServiceServicer_to_server
 
@@ -27,6 +28,7 @@ from exchange.server.by_name import ByName
 from exchange.server.clock import Clock, ReplayClock, SystemClock
 from exchange.server.config import HubConfig
 from exchange.server.interceptor import Gate
+from exchange.server.outcome_service import OutcomeServicer
 from exchange.server.ports import open_ports
 from exchange.server.services import MembershipServicer, SignalServicer, TransparencyServicer
 from exchange.server.start import load_manifest, open_exchange
@@ -44,6 +46,7 @@ SERVICES: Final = (
     "signalexchange.v1.SignalService",
     "signalexchange.v1.TransparencyService",
     "signalexchange.v1.MembershipService",
+    "signalexchange.v1.OutcomeService",
 )
 REPLAY: Final = "replay"
 """Health service that exists, and serves, only on a replay clock."""
@@ -122,6 +125,7 @@ class Hub:
         add_SignalServiceServicer_to_server(SignalServicer(exchange, tokens), services)
         add_TransparencyServiceServicer_to_server(TransparencyServicer(exchange), services)
         add_MembershipServiceServicer_to_server(MembershipServicer(exchange), services)
+        add_OutcomeServiceServicer_to_server(OutcomeServicer(exchange), services)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, services)
         if self._config.reflection:
             names = (*SERVICES, "grpc.health.v1.Health", reflection.SERVICE_NAME)

@@ -58,6 +58,10 @@ class Audience:
         await audience.read_on()
         return audience
 
+    def covers(self, states: Iterable[SignalState]) -> bool:
+        """Whether it works out those of the signals that are active."""
+        return all(state.signal_id in self._by_id for state in states if state.status == Status.ACTIVE)
+
     async def read_on(self) -> None:
         """Take in what the log has gained since."""
         stop = self._exchange.writer.head.tree.size
