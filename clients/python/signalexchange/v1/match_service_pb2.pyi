@@ -157,8 +157,13 @@ class MatchSubject(_message.Message):
 
     TOKEN_FIELD_NUMBER: _builtins.int
     PART_FIELD_NUMBER: _builtins.int
+    ADVICE_FIELD_NUMBER: _builtins.int
     part: Global___MatchPart.ValueType
     """What it is in the match."""
+    advice: _signal_service_pb2.Action.ValueType
+    """What the hub advises about it; at most AUTHENTICATE where the match would not stand, with this subject in it,
+    without one group's evidence, or while it is disputed.
+    """
     @_builtins.property
     def token(self) -> _identifier_pb2.SubjectToken:
         """The token."""
@@ -168,10 +173,11 @@ class MatchSubject(_message.Message):
         *,
         token: _identifier_pb2.SubjectToken | None = ...,
         part: Global___MatchPart.ValueType = ...,
+        advice: _signal_service_pb2.Action.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["token", b"token"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["part", b"part", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "part", b"part", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -243,9 +249,7 @@ class Match(_message.Message):
     confidence: _builtins.int
     """Confidence, 0 to 1000: the model's probability in permille."""
     advice: _signal_service_pb2.Action.ValueType
-    """What the hub advises about the caller's subjects; at most AUTHENTICATE where the match would not stand without
-    one group's evidence, or while it is disputed.
-    """
+    """The strongest advice about any of the caller's subjects."""
     human_review: _builtins.bool
     """Whether a person must decide before anything is done to a customer."""
     found_on: _builtins.int
