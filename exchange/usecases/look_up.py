@@ -81,8 +81,15 @@ class LookUp(Change[LookUpSubjectsResponse]):
             for token in self._tokens:
                 hits = self._hits.get(token)
                 if hits:
-                    evidence = self._visible(hits, party, purpose)
-                    risk = assess(token, evidence, membership.rulebook, purpose, proposal.now)
+                    evidence = self._visible(hits, party, purpose, proposal.now)
+                    risk = assess(
+                        token,
+                        evidence,
+                        membership.rulebook,
+                        purpose,
+                        proposal.now,
+                        self._exchange.reliability,
+                    )
                     if risk is not None:
                         subjects.append(risk)
         salt = os.urandom(SALT_SIZE)
@@ -100,7 +107,7 @@ class LookUp(Change[LookUpSubjectsResponse]):
         )
         return response, response.receipt
 
-    def _visible(self, hits: list[Hit], party: Party, purpose: Purpose) -> list[Evidence]:
+    def _visible(self, hits: list[Hit], party: Party, purpose: Purpose, now: int) -> list[Evidence]:
         membership = self._exchange.membership
         asked = (self._request.type, self._request.epoch)
         kind = party.kind_value
@@ -119,7 +126,14 @@ class LookUp(Change[LookUpSubjectsResponse]):
                 known = visible.get(hit.place)
                 if known is None or tlp < known.tlp:
                     visible[hit.place] = Evidence(
-                        group, hit.code, hit.confidence, hit.grade, tlp, hit.last_seen
+                        group,
+                        hit.code,
+                        hit.confidence,
+                        hit.grade,
+                        tlp,
+                        hit.last_seen,
+                        bool(hit.echo),
+                        hit.disputed_until > now,
                     )
         return list(visible.values())
 
