@@ -91,6 +91,8 @@ class Audience:
                 # What was delivered had passed every rule.
                 self._tell(state, Told(shown.member, state.type, state.epoch, delivery.token))
             return
+        if shown.type != EntryType.ENTRY_TYPE_LOOK_UP:
+            return
         access = AccessEntry.FromString(shown.payload)
         for at in range(0, len(access.hits), _TOKEN):
             token = access.hits[at : at + _TOKEN]

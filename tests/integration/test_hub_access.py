@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from signalexchange.rulebook import Rate, Rulebook, default_text
 from signalexchange.v1 import (
     membership_service_pb2,
+    outcome_service_pb2,
     signal_service_pb2,
     token_service_pb2,
     transparency_service_pb2,
@@ -34,6 +35,7 @@ SERVICES = [
         (signal_service_pb2, "SignalService"),
         (transparency_service_pb2, "TransparencyService"),
         (membership_service_pb2, "MembershipService"),
+        (outcome_service_pb2, "OutcomeService"),
         (token_service_pb2, "TokenService"),
         (health_pb2, "Health"),
         (reflection_pb2, "ServerReflection"),

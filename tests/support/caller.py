@@ -15,6 +15,7 @@ import grpc
 from google.rpc import error_details_pb2, status_pb2
 from signalexchange.v1.error_reason_pb2 import ErrorReason
 from signalexchange.v1.membership_service_pb2_grpc import MembershipServiceStub
+from signalexchange.v1.outcome_service_pb2_grpc import OutcomeServiceStub
 from signalexchange.v1.signal_service_pb2_grpc import SignalServiceStub
 from signalexchange.v1.transparency_service_pb2_grpc import TransparencyServiceStub
 
@@ -140,6 +141,7 @@ class Caller:
         self.signals = SignalServiceStub(self.channel)
         self.log = TransparencyServiceStub(self.channel)
         self.membership = MembershipServiceStub(self.channel)
+        self.outcomes = OutcomeServiceStub(self.channel)
 
     def raw(self, method: str, data: bytes, timeout: float = DEADLINE, *, patiently: bool = False) -> bytes:
         """Call a unary method with these bytes, whatever they are; `patiently`, wait for a connection."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 from signalexchange.v1.membership_service_pb2_grpc import MembershipServiceStub
+from signalexchange.v1.outcome_service_pb2_grpc import OutcomeServiceStub
 from signalexchange.v1.signal_service_pb2_grpc import SignalServiceStub
 from signalexchange.v1.transparency_service_pb2_grpc import TransparencyServiceStub
 
@@ -30,6 +31,7 @@ class Connection:
     signals: Any
     log: Any
     membership: Any
+    outcomes: Any
 
     @classmethod
     def over(cls, channel: grpc.aio.Channel) -> "Connection":
@@ -38,6 +40,7 @@ class Connection:
             SignalServiceStub(channel),
             TransparencyServiceStub(channel),
             MembershipServiceStub(channel),
+            OutcomeServiceStub(channel),
         )
 
 

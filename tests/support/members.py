@@ -6,7 +6,7 @@ needs a custodian. Everything sent is signed as the contract says, unless a test
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,9 @@ import grpc
 from signalexchange.config import MemberConfig, load_config
 from signalexchange.credentials import load_signing_key
 from signalexchange.envelope import sign_batch, sign_withdrawal
+from signalexchange.outcomes import sign_outcomes
 from signalexchange.v1.identifier_pb2 import IdentifierType, SubjectToken
+from signalexchange.v1.outcome_service_pb2 import Outcome, ReportOutcomesRequest, Verdict
 from signalexchange.v1.signal_pb2 import EvidenceGrade, LegalBasis, Signal, Tlp, WithdrawalReason
 from signalexchange.v1.signal_service_pb2 import (
     LookUpSubjectsRequest,
@@ -121,6 +123,26 @@ class Pen:
             key_id=self.key_id,
             order_id=order_id or os.urandom(16),
             reason=reason,
+            sign=self.sign,
+        )
+
+    def report(
+        self,
+        verdicts: Mapping[bytes, Verdict.ValueType],
+        *,
+        report_id: bytes | None = None,
+        matches: bool = False,
+    ) -> ReportOutcomesRequest:
+        """Verdicts on signals, or on matches, by id."""
+        return sign_outcomes(
+            [
+                Outcome(match_id=id_, verdict=verdict) if matches else Outcome(signal_id=id_, verdict=verdict)
+                for id_, verdict in verdicts.items()
+            ],
+            origin=self.origin,
+            member=self.member,
+            key_id=self.key_id,
+            report_id=report_id or os.urandom(16),
             sign=self.sign,
         )
 
