@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from tests.bench.anatomy import breakdown
 from tests.bench.custodian import custodian
 from tests.bench.look_up import look_up
+from tests.bench.matching import matching
 from tests.bench.measure import Effort
 from tests.bench.proofs import proof
 from tests.bench.report import Result
@@ -21,5 +22,6 @@ BENCHMARKS: Mapping[str, Callable[[World, Effort], Awaitable[list[Result]]]] = {
     "growth": growth,
     "disk": disk,
     "proof": proof,
+    "matching": matching,
 }
 """`disk`, `growth` and `publish` share one survey of stores: whichever comes first pays for it."""
