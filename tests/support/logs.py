@@ -1,6 +1,6 @@
 """A log in memory as an honest hub would keep it, with everything an auditor could collect of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -11,15 +11,18 @@ from signalexchange.checkpoint import Checkpoint, sign_checkpoint
 from signalexchange.entries import make_leaf
 from signalexchange.evidence import EvidenceFolder, HeldReceipt, Opening
 from signalexchange.note import Signer
+from signalexchange.outcomes import sign_outcomes
 from signalexchange.v1.log_entry_pb2 import (
     AccessEntry,
     BatchEntry,
     EntryHeader,
     EntryType,
+    OutcomesEntry,
     RosterEntry,
     SignalPosition,
     WithdrawalEntry,
 )
+from signalexchange.v1.outcome_service_pb2 import Outcome, Verdict
 from signalexchange.v1.signal_pb2 import WithdrawalReason
 from signalexchange.v1.signal_service_pb2 import PublishSignalsRequest
 
@@ -102,6 +105,27 @@ class Log:
             positions=[SignalPosition(index=index, position=place) for index, place in positions],
         )
         index = self.append(EntryType.ENTRY_TYPE_WITHDRAWAL, member, entry)
+        self.receipt(index, request.statement)
+        return index
+
+    def outcomes(
+        self,
+        verdicts: Mapping[bytes, Verdict.ValueType],
+        member: str = "bank-b",
+        *,
+        key: str | None = None,
+        report_id: bytes = bytes(16),
+    ) -> int:
+        request = sign_outcomes(
+            [Outcome(signal_id=id_, verdict=verdict) for id_, verdict in verdicts.items()],
+            origin=ORIGIN,
+            member=member,
+            key_id="k1",
+            report_id=report_id,
+            sign=private_key(key or member).sign,
+        )
+        entry = OutcomesEntry(statement=request.statement, signature=request.signature)
+        index = self.append(EntryType.ENTRY_TYPE_OUTCOMES, member, entry)
         self.receipt(index, request.statement)
         return index
 

@@ -16,6 +16,7 @@ from signalexchange.v1.log_entry_pb2 import (
     EntryHeader,
     EntryType,
     OpeningEntry,
+    OutcomesEntry,
     RefusalEntry,
     RosterEntry,
     SignalPosition,
@@ -42,9 +43,11 @@ GOOD: list[tuple[EntryType.ValueType, Message]] = [
     (EntryType.ENTRY_TYPE_DELIVERY, DeliveryEntry(token=T32, signal_id=bytes(16))),
     (EntryType.ENTRY_TYPE_REFUSAL, RefusalEntry(method="/m", reason="RATE_LIMITED", count=3)),
     (EntryType.ENTRY_TYPE_OPENING, OpeningEntry(indices=[1, 5])),
+    (EntryType.ENTRY_TYPE_OUTCOMES, OutcomesEntry(statement=b"s", signature=T64)),
 ]
 BAD: list[tuple[EntryType.ValueType, Message]] = [
     (EntryType.ENTRY_TYPE_BATCH, BatchEntry(statement=b"s", signature=T64 + b"\0")),
+    (EntryType.ENTRY_TYPE_OUTCOMES, OutcomesEntry(statement=b"s")),
     (EntryType.ENTRY_TYPE_WITHDRAWAL, WithdrawalEntry(statement_digest=T32, signature=T64)),
     (
         EntryType.ENTRY_TYPE_WITHDRAWAL,
@@ -93,7 +96,7 @@ def test_headers() -> None:
     for broken in (b"", b"\xff", EntryHeader(type=EntryType.ENTRY_TYPE_BATCH, time=-1).SerializeToString()):
         with pytest.raises(MalformedError):
             parse_header(broken)
-    for number in (0, 10):
+    for number in (0, 99):
         with pytest.raises(MalformedError):
             parse_header(EntryHeader(type=number).SerializeToString())  # type: ignore[arg-type]
         with pytest.raises(MalformedError):

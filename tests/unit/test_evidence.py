@@ -13,6 +13,7 @@ from signalexchange.evidence import EvidenceFolder, HeldReceipt, Opening
 from signalexchange.note import add_signatures
 from signalexchange.report import MAX_PROBLEMS, Report
 from signalexchange.roster import RosterChain
+from signalexchange.v1.outcome_service_pb2 import VERDICT_CONFIRMED, VERDICT_REFUTED
 from signalexchange.verify import verify
 
 from tests.support.logs import Log, filled_log
@@ -57,11 +58,32 @@ def test_a_complete_folder_verifies_completely(tmp_path: Path) -> None:
         "rosters_on_log": 2,
         "batches": 4,
         "withdrawals": 1,
+        "outcomes": 0,
         "disclosures": 1,
         "receipts": 5,
     }
     assert seen[-1] == ("entries", 8, 8)
     assert json.loads(json.dumps(report.as_dict()))["complete"] is True
+
+
+def test_reports_of_outcomes_are_verified(tmp_path: Path) -> None:
+    log = filled_log()
+    log.outcomes({bytes(16): VERDICT_CONFIRMED, b"\1" * 16: VERDICT_REFUTED})
+    log.collect(tmp_path)
+    report = verify(tmp_path, genesis(log))
+    assert report.complete
+    assert report.verified["outcomes"] == 1
+    assert report.verified["receipts"] == 5
+
+
+@pytest.mark.parametrize("key", ["bank-a", None])
+def test_a_report_signed_by_another_or_logged_twice_is_a_problem(tmp_path: Path, key: str | None) -> None:
+    log = filled_log()
+    first = log.outcomes({bytes(16): VERDICT_CONFIRMED}, key=key)
+    second = log.outcomes({bytes(16): VERDICT_CONFIRMED}, report_id=bytes(16))
+    log.collect(tmp_path)
+    report = verify(tmp_path, genesis(log))
+    assert [(each.check, each.index) for each in report.problems] == [("outcomes", first if key else second)]
 
 
 def test_collecting_goes_on_where_it_stopped(tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 Invariants: an entry's content is looked at only after its commitments opened; a signature counts under the
 key that the roster in force at the entry's place gave its member at the entry's time, never under another;
-each batch id of a member stands on the log once; a withdrawal takes back signals of its own member's batches.
+each batch and each report of a member stands on the log once; a withdrawal takes back signals of its own
+member's batches.
 """
 
 from bisect import bisect_left
@@ -21,6 +22,7 @@ from signalexchange.entries import check_header, check_payload
 from signalexchange.entry_payloads import parse_header, parse_payload
 from signalexchange.errors import ExchangeError, VerificationError
 from signalexchange.evidence import HeldReceipt, Opening
+from signalexchange.outcomes import open_outcomes, parse_outcomes
 from signalexchange.report import Report
 from signalexchange.roster import Roster
 from signalexchange.tiles import TILE_WIDTH, read_leaves
@@ -29,6 +31,7 @@ from signalexchange.v1.log_entry_pb2 import (
     EntryHeader,
     EntryType,
     OpeningEntry,
+    OutcomesEntry,
     SignalPosition,
     WithdrawalEntry,
 )
@@ -102,6 +105,7 @@ class EntryChecker:
         for disclosure in disclosures:
             self.disclosures[disclosure.index].append(disclosure)
         self._batches: set[tuple[str, bytes]] = set()
+        self._reports: set[tuple[str, bytes]] = set()
         self._issued: dict[int, tuple[str, int | None]] = {}
         self._withdrawn: list[_Withdrawn] = []
 
@@ -116,6 +120,8 @@ class EntryChecker:
             self._batch(index, header, payload)
         elif isinstance(payload, WithdrawalEntry):
             self._withdrawal(index, header, payload)
+        elif isinstance(payload, OutcomesEntry):
+            self._outcomes(index, header, payload)
         elif isinstance(payload, OpeningEntry) and payload.indices[-1] >= index:
             self.report.problem("payloads", index, "opens entries that did not exist yet")
         for held in self.receipts.pop(index, ()):
@@ -194,6 +200,21 @@ class EntryChecker:
             return
         self._withdrawn.append(_Withdrawn(index, header.member, payload.positions, signed=True))
 
+    def _outcomes(self, index: int, header: EntryHeader, payload: OutcomesEntry) -> None:
+        try:
+            statement = parse_outcomes(payload.statement)
+            key = self._key(index, header, statement.origin, statement.member, statement.key_id)
+            if key is None:
+                return
+            open_outcomes(payload.statement, payload.signature, key)
+            if (statement.member, statement.report_id) in self._reports:
+                raise VerificationError("the report stands on the log twice")
+        except ExchangeError as error:
+            self.report.problem("outcomes", index, error)
+            return
+        self._reports.add((statement.member, statement.report_id))
+        self.report.count("outcomes")
+
     def _misplaced(self, withdrawn: "_Withdrawn", opened: Sequence[int]) -> str | None:
         """Which position is none of a batch of the withdrawal's member, as far as entries are open."""
         for place in withdrawn.positions:
@@ -210,7 +231,7 @@ class EntryChecker:
 
     def _receipt(self, index: int, held: Held, payload: Message) -> None:
         statement, checkpoint = held.receipt.statement, held.checkpoint
-        if isinstance(payload, BatchEntry):
+        if isinstance(payload, BatchEntry | OutcomesEntry):
             same = payload.statement == statement
         elif isinstance(payload, WithdrawalEntry):
             same = payload.statement_digest == sha256(statement).digest()

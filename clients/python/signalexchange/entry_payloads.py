@@ -19,6 +19,7 @@ from signalexchange.v1.log_entry_pb2 import (
     EntryHeader,
     EntryType,
     OpeningEntry,
+    OutcomesEntry,
     RefusalEntry,
     RosterEntry,
     SuspensionEntry,
@@ -38,6 +39,7 @@ PAYLOADS: dict[int, type[Message]] = {
     EntryType.ENTRY_TYPE_DELIVERY: DeliveryEntry,
     EntryType.ENTRY_TYPE_REFUSAL: RefusalEntry,
     EntryType.ENTRY_TYPE_OPENING: OpeningEntry,
+    EntryType.ENTRY_TYPE_OUTCOMES: OutcomesEntry,
 }
 """Message of each type of entry."""
 
@@ -57,7 +59,7 @@ def parse_payload(entry_type: int, data: bytes) -> Message:
     if entry_type not in PAYLOADS:
         raise MalformedError(f"unknown entry type {entry_type}")
     payload = parse_message(PAYLOADS[entry_type], data)
-    if isinstance(payload, BatchEntry):
+    if isinstance(payload, BatchEntry | OutcomesEntry):
         _check_size("signature", payload.signature, SIGNATURE_SIZE)
     elif isinstance(payload, WithdrawalEntry):
         _check_size("statement_digest", payload.statement_digest, DIGEST_SIZE)

@@ -60,8 +60,8 @@ class Opening(Record):
 
 
 class HeldReceipt(Document):
-    """A receipt: the hub says that `statement` (a batch's or a withdrawal's bytes; empty for other requests)
-    stands at `index` of the tree whose checkpoint, a signed note, came with it.
+    """A receipt: the hub says that `statement` (the bytes of a batch's, an order's or a report's; empty for
+    other requests) stands at `index` of the tree whose checkpoint, a signed note, came with it.
     """
 
     index: Index

@@ -21,6 +21,7 @@ CHECKS = (
     "rosters_on_log",
     "batches",
     "withdrawals",
+    "outcomes",
     "disclosures",
     "receipts",
 )
