@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from signalexchange.errors import ConfigError
 
 from exchange.scenario import clearing, truth
-from exchange.scenario.honest import business, friends, repaying, shopping
+from exchange.scenario.honest import business, friends, pools, repaying, shopping
 from exchange.scenario.members import MEMBERS
 from exchange.scenario.planted import plan
 from exchange.scenario.town import Town
@@ -22,13 +22,13 @@ MIN_PEOPLE, MIN_MERCHANTS, MIN_DAYS = 400, 40, 30
 
 @dataclass(frozen=True)
 class Size:
-    """How much to make; the defaults give about 130,000 rows over four members.
+    """How much to make; the defaults give about 140,000 rows over four members.
 
     `planted` is the share of people that cases may take, 0 to 0.2; a small city may exceed it, as it has one
     plain case of each typology and the network.
     """
 
-    people: int = 2_800
+    people: int = 3_000
     merchants: int = 260
     days: int = 45
     planted: float = 0.04
@@ -66,6 +66,7 @@ def generate(seed: int, size: Size | None = None, members: Mapping[str, str] = M
     shopping.shop(town)
     repaying.repay(town)
     friends.share(town)
+    pools.pool(town)
     business.trade(town)
     business.settle(town)
     movements = clearing.clear(town)

@@ -1,7 +1,8 @@
 """Merchants, and the houses that keep the institutions' own money.
 
-Invariants: a merchant has one account at one bank; `operator_phone` is what its bank and the shop platform
-know of whoever runs it: the owner's number, or that of a straw man's SIM when there is no owner.
+Invariants: a merchant has one account at one bank; `operator_phone` is what its bank knows of whoever runs
+it: the owner's number, or that of a straw man's SIM when there is no owner. The platform knows the same
+number, or the hotline of an agency that runs many merchants' shops.
 """
 
 import random
@@ -45,6 +46,8 @@ TRADES = {
     )
 }
 
+_RUN_BY_AGENCIES = 0.25
+
 
 @dataclass(slots=True, eq=False)
 class Merchant:
@@ -60,6 +63,7 @@ class Merchant:
     account: Account
     owner: Person | None
     operator_phone: str
+    platform_phone: str
     settled_daily: bool
     sham: bool = False
 
@@ -85,6 +89,7 @@ def found(
 ) -> Merchant:
     """A new merchant with its account at `bank`."""
     platform = chance.random() < trade.platform
+    phone = owner.phone if owner else identifiers.phone()
     merchant = Merchant(
         id=id_,
         code=identifiers.merchant(),
@@ -95,7 +100,8 @@ def found(
         draw=trade.draw * chance.lognormvariate(0, 0.8),
         account=Account(bank, identifiers.iban(institutions.banks.index(bank))),
         owner=owner,
-        operator_phone=owner.phone if owner else identifiers.phone(),
+        operator_phone=phone,
+        platform_phone=phone,
         settled_daily=chance.random() < 0.5,
     )
     merchant.account.holder = merchant
@@ -105,6 +111,7 @@ def found(
 def settle_down(
     count: int,
     people: list[Person],
+    hotlines: list[str],
     institutions: Institutions,
     identifiers: Identifiers,
     chance: random.Random,
@@ -118,6 +125,9 @@ def settle_down(
               identifiers, chance)
         for number, trade in enumerate(trades)
     ]  # fmt: skip
+    for merchant in merchants:
+        if merchant.platform and chance.random() < _RUN_BY_AGENCIES:
+            merchant.platform_phone = chance.choice(hotlines)
     owning = {merchant.owner for merchant in merchants}
     sizes = [merchant.draw * merchant.trade.ticket**0.7 for merchant in merchants]
     for person in earners:

@@ -150,7 +150,7 @@ def _person(
         student=False,
         devices=devices,
         shared_devices=[],
-        rate=chance.gammavariate(3, 0.42 / 3),
+        rate=chance.gammavariate(3, 0.38 / 3),
         spend=spend,
         wage=0.0 if chance.random() < 0.15 else round(6_500 * spend * chance.uniform(0.7, 1.5), -2),
     )

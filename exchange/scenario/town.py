@@ -43,8 +43,9 @@ class Town:
         chance = self.stream("town")
         self.houses: dict[str, House] = houses(self.institutions, self.identifiers)
         self.people: list[Person] = populate(people, self.institutions, self.identifiers, chance)
+        self.hotlines = [self.identifiers.phone() for _ in range(2)]
         self.merchants: list[Merchant] = settle_down(
-            merchants, self.people, self.institutions, self.identifiers, chance
+            merchants, self.people, self.hotlines, self.institutions, self.identifiers, chance
         )
         self.movements: list[Movement] = []
         self._orders = count(1)

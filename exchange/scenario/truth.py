@@ -74,6 +74,8 @@ def entities(town: Town) -> dict[str, Entity]:
         if merchant.owner is None:
             known.append(f"phone:{merchant.operator_phone}")
         found[merchant.id] = Entity("merchant", tuple(known))
+    for number, phone in enumerate(town.hotlines):
+        found[f"i-hotline-{number + 1}"] = Entity("institution", (f"phone:{phone}",))
     for house in town.houses.values():
         found[house.id] = Entity("institution", (f"merchant:{house.code}", f"iban:{house.account.iban}"))
     return found

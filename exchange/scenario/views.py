@@ -70,7 +70,7 @@ class Views:
                 order=each.order,
                 device=each.device,
                 address=each.address,
-                payee_links=f"phone:{each.merchant.operator_phone}",
+                payee_links=f"phone:{each.merchant.platform_phone}",
             )
             self._add(self._shop, each, _drawn(order, line if lender == self._shop else None))
         if lender == self._provider or isinstance(method, Wallet):
@@ -113,7 +113,7 @@ class Views:
                 logistics=each.logistics,
                 device=bought.device,
                 address=bought.address,
-                payer_links=f"phone:{merchant.operator_phone}",
+                payer_links=f"phone:{merchant.platform_phone}",
             )
             self._add(self._shop, each, order)
         if not each.to_payer:

@@ -11,7 +11,7 @@ from exchange.scenario.merchants import Merchant
 from exchange.scenario.movements import Purchase
 from exchange.scenario.town import Town
 
-_PARTNERSHIPS = 0.35  # pairs of firms that trade with each other, for each merchant
+_PARTNERSHIPS = 0.7  # share of firms that have a partner to trade with, sham ones too: they look busy
 _CREW = (6, 16)
 
 
@@ -70,8 +70,8 @@ def _suppliers(town: Town, chance: random.Random) -> None:
     """Firms that trade with each other pay both ways, often within a day or two."""
     book = town.book("supplier")
     honest = [merchant for merchant in town.merchants if not merchant.sham]
-    for merchant in honest:
-        if chance.random() < _PARTNERSHIPS * 2:
+    for merchant in town.merchants:
+        if chance.random() < _PARTNERSHIPS:
             partner = chance.choice(honest)
             if partner is merchant:
                 continue

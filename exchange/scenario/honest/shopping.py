@@ -9,10 +9,12 @@ import random
 from exchange.scenario.calendar import DAY, HOUR, MINUTE, poisson, waking
 from exchange.scenario.merchants import Merchant
 from exchange.scenario.movements import Book, Purchase
-from exchange.scenario.people import Person
+from exchange.scenario.people import DISTRICTS, Person
 from exchange.scenario.town import Town, Weighted
 
 _HAUNTS = 22
+_CANCELLED = (*[0.025] * 12, 0.06, 0.15)
+"""Shares of orders cancelled at once, by merchant: some are often out of stock."""
 _BIG = ("appliances", "home", "electronics", "jewellery")
 
 
@@ -24,30 +26,39 @@ def shop(town: Town) -> None:
     online = [merchant for merchant in town.merchants if merchant.platform and not merchant.sham]
     flagships = sorted(online, key=lambda merchant: -merchant.draw * merchant.trade.ticket**0.5)[:8]
     deals = Weighted(flagships, [merchant.draw for merchant in flagships])
+    districts = [_reachable(town, district) for district in range(DISTRICTS)]
+    unsure = {merchant: chance.choice(_CANCELLED) for merchant in town.merchants}
     for person in town.people:
-        haunts = _haunts(town, person, chance)
+        haunts = _haunts(person, districts[person.district], chance)
+        wavering = 6.0 if chance.random() < 0.03 else 1.0
         for day in range(town.calendar.days):
             for _ in range(poisson(chance, person.rate)):
                 bought = _buy(town, daily, chance, person, haunts.draw(chance), waking(chance, day))
-                _regret(town, chance, bought, returns, cancels)
+                _regret(chance, bought, returns, cancels, unsure[bought.merchant] * wavering)
             if day in town.calendar.sale_days and chance.random() < 0.35:
                 time = waking(chance, day)
                 for _ in range(1 + poisson(chance, 0.6)):
                     merchant = deals.draw(chance)
                     time += chance.randrange(2 * MINUTE, 40 * MINUTE)
                     bought = _buy(town, sales, chance, person, merchant, time, platform=True, scale=1.3)
-                    _regret(town, chance, bought, returns, cancels, odds=1.6)
+                    _regret(chance, bought, returns, cancels, unsure[merchant] * wavering)
     _furnish(town, large, chance)
 
 
-def _haunts(town: Town, person: Person, chance: random.Random) -> Weighted[Merchant]:
-    """Where somebody shops: mostly near home, and wherever the platform leads."""
-    weights = [
-        merchant.draw * (1.0 if merchant.platform or merchant.district == person.district else 0.15)
-        for merchant in town.merchants
+def _reachable(town: Town, district: int) -> Weighted[Merchant]:
+    """Where people of a district go: mostly near home, and wherever the platform leads."""
+    near = [
+        1.0 if merchant.platform or merchant.district == district else 0.15 for merchant in town.merchants
     ]
-    town_wide = Weighted(town.merchants, weights)
-    chosen = [town_wide.draw(chance) for _ in range(_HAUNTS)]
+    weights = [merchant.draw * odds for merchant, odds in zip(town.merchants, near, strict=True)]
+    return Weighted(town.merchants, weights)
+
+
+def _haunts(person: Person, reachable: Weighted[Merchant], chance: random.Random) -> Weighted[Merchant]:
+    """Where somebody shops; who is employed buys there too."""
+    chosen = [reachable.draw(chance) for _ in range(_HAUNTS)]
+    if person.employer is not None:
+        chosen.append(person.employer)
     return Weighted(chosen, [chance.uniform(0.3, 1.0) for _ in chosen])
 
 
@@ -69,25 +80,17 @@ def _buy(
     return book.buy(time, person, merchant, amount, method, person.device(chance), platform)
 
 
-def _regret(
-    town: Town,
-    chance: random.Random,
-    bought: Purchase,
-    returns: Book,
-    cancels: Book,
-    odds: float = 1.0,
-) -> None:
+def _regret(chance: random.Random, bought: Purchase, returns: Book, cancels: Book, cancelled: float) -> None:
     """Some orders are cancelled before they leave, some come back after days.
 
     A parcel cancelled after its label was printed shows as an empty one.
     """
     if not bought.order:
         return
-    point = chance.random() / odds
-    if point < 0.03:
+    if chance.random() < cancelled:
         time = bought.time + int(min(chance.expovariate(1 / 1.6) + 0.05, 11) * HOUR)
         cancels.refund(time, bought, bought.amount, "empty" if chance.random() < 0.12 else "none")
-    elif point < 0.09:
+    elif chance.random() < 0.06:
         time = bought.time + int(chance.uniform(2.5, 11) * DAY)
         share = 1.0 if chance.random() < 0.8 else chance.uniform(0.3, 0.95)
         returns.refund(time, bought, bought.amount * share, "moved")
@@ -96,7 +99,7 @@ def _regret(
 def _furnish(town: Town, book: Book, chance: random.Random) -> None:
     """One household in twelve renovates: a partner or two buy dear things in several shops within days.
 
-    One person in twenty buys a single dear thing on credit, at times as dear as the line allows.
+    One person in twenty buys a single dear thing on credit, one in three of them as dear as the line allows.
     """
     dear = [merchant for merchant in town.merchants if merchant.trade.name in _BIG and not merchant.sham]
     shops = Weighted(dear, [merchant.draw for merchant in dear])
@@ -106,10 +109,11 @@ def _furnish(town: Town, book: Book, chance: random.Random) -> None:
             for merchant in [shops.draw(chance) for _ in range(chance.randint(2, 5))]:
                 buyer = chance.choice((person, person.household[0]))
                 time = waking(chance, day + chance.randrange(5))
-                _buy_on_credit(town, book, chance, buyer, merchant, time, chance.uniform(0.1, 0.5))
+                share = chance.uniform(0.1, 0.5) if chance.random() < 0.8 else chance.uniform(0.5, 0.97)
+                _buy_on_credit(town, book, chance, buyer, merchant, time, share)
         if chance.random() < 1 / 20:
             time = waking(chance, chance.randrange(town.calendar.days))
-            share = chance.uniform(0.35, 0.98)
+            share = chance.uniform(0.93, 1.0) if chance.random() < 1 / 3 else chance.uniform(0.35, 0.93)
             _buy_on_credit(town, book, chance, person, shops.draw(chance), time, share)
 
 

@@ -20,9 +20,8 @@ def plant(plot: Plot) -> None:
     scatter = chance.random() < 0.5
     plot.case.notes["form"] = "scatter-gather" if scatter else "fan-in and fan-out"
     agent = plot.person("agent", lambda person: len(person.accounts) == 2)
-    payers = [
-        plot.person("payer", holds_lines(2, 2_500)) for _ in range(2 if scatter else chance.randint(3, 5))
-    ]
+    fits = holds_lines(1, 4_000, besides=plot.town.institutions.shop)
+    payers = [plot.person("payer", fits) for _ in range(2 if scatter else chance.randint(3, 5))]
     merchants = [plot.merchant(None, platform=False) for _ in range(1 if scatter else chance.randint(2, 3))]
     mules = [plot.person("mule") for _ in range(chance.randint(3, 4) if scatter else 0)]
     time = plot.start(10)
@@ -44,33 +43,31 @@ def _round(
     takings = dict.fromkeys(merchants, 0.0)
     owed: list[tuple[Person, float]] = []
     last = time
-    for payer in payers:
-        lines = [
-            line for line in plot.lines(payer, 500) if line.lender != plot.town.institutions.shop
-        ]  # fmt: skip
+    for place, payer in enumerate(payers):
+        lines = plot.lines(payer, shop=False)
         if not lines:
             continue
-        line, merchant = chance.choice(lines), chance.choice(merchants)
+        line, merchant = chance.choice(lines), merchants[place % len(merchants)]
         amount = min(plot.amount() * 1.3, plot.room(line))
         bought = plot.buy(plot.awake(plot.later(time, 0, 4)), payer, merchant, amount, line)
         takings[merchant] += amount
         owed.append((payer, amount))
         last = max(last, bought[-1].time)
+    if not owed:
+        return
     span = chance.uniform(40, 62) if plot.variant == "waiting" else chance.uniform(8, 24)
-    first, second = int(last + span * 0.35 * 3_600), int(last + span * 0.6 * 3_600)
-    fee = plot.fee()
+    gathered, end = plot.later(last, 0.6 * span, 0.6 * span), plot.later(last, span, span)
+    fee, total = plot.fee() / 2, sum(takings.values())
     if mules:
-        _scatter(plot, merchants[0].account, mules, collecting, sum(takings.values()), last, second, fee / 2)
+        _scatter(plot, merchants[0].account, mules, collecting, total, last + 600, gathered, fee)
     else:
         for merchant, amount in takings.items():
             if amount:
-                plot.send_along([merchant.account, collecting], amount, last + 600, second, fee / 2)
-    own = sum(takings.values()) * (1 - fee / 2)
-    plot.book.send(plot.later(second, 0.05, 0.5), collecting, paying, own)
-    third, end = plot.later(second, 0.6, 1.0), int(last + span * 3_600)
+                plot.send_along([merchant.account, collecting], amount, last + 600, gathered, fee)
+    plot.book.send(plot.later(gathered, 0.05, 0.5), collecting, paying, total * (1 - fee))
     for payer, amount in owed:
-        target = plot.account(payer)
-        plot.send_along([paying, target], amount * (1 - fee / 2), max(third, first), end, fee / 2)
+        stops = [paying, plot.account(payer)]
+        plot.send_along(stops, amount * (1 - fee), plot.later(gathered, 0.6, 1), end, fee)
 
 
 def _scatter(
@@ -86,4 +83,4 @@ def _scatter(
     weights = [plot.chance.uniform(0.6, 1.5) for _ in mules]
     for mule, weight in zip(mules, weights, strict=True):
         account = plot.account(mule, other_than=target.bank if plot.chance.random() < 0.6 else None)
-        plot.send_along([source, account, target], total * weight / sum(weights), start + 600, end, fee)
+        plot.send_along([source, account, target], total * weight / sum(weights), start, end, fee)

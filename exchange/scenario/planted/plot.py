@@ -87,9 +87,9 @@ class Plot:
         self.case.actors.append((person.id, role))
         return person
 
-    def merchant(self, operator: Person | None, platform: bool = False, bank: str | None = None) -> Merchant:
+    def merchant(self, operator: Person | None, platform: bool = False) -> Merchant:
         """A sham merchant; without an operator of the town a straw man's SIM is on its papers."""
-        bank = bank or self.chance.choice(self.town.institutions.banks)
+        bank = self.chance.choice(self.town.institutions.banks)
         merchant = self.town.open_sham(self.chance.choice(_USUAL_TRADES), operator, bank, self.chance)
         merchant.platform, merchant.counter = platform, True
         if self.variant == "mixing":
@@ -103,16 +103,22 @@ class Plot:
         """How much of a line is left for this case."""
         return 0.92 * line.limit - line.planned
 
-    def lines(self, person: Person, least: float, avoid: Sequence[str] = ()) -> list[Line]:
-        """Lines with room for `least`, those of lenders to avoid only where there is no other."""
-        fit = [line for line in person.lines.values() if self.room(line) >= least]
-        return [line for line in fit if line.lender not in avoid] or fit
+    def lines(self, person: Person, shop: bool) -> list[Line]:
+        """Lines with room for 500 yuan, the shop's among them or not."""
+        kept_out = None if shop else self.town.institutions.shop
+        return [line for line in person.lines.values() if self.room(line) >= 500 and line.lender != kept_out]
+
+    def line_for_loop(self, person: Person, shop: bool, source: Account, target: Account) -> Line | None:
+        """A line to draw; six times in seven no bank holds both ends of the way back and the card too."""
+        lines = self.lines(person, shop)
+        if source.bank == target.bank and self.chance.random() < 0.85:
+            lines = [line for line in lines if line.lender != source.bank] or lines
+        return self.chance.choice(lines) if lines else None
 
     def device(self, person: Person) -> str:
         """What somebody orders from; in the variant "devices" it is never the same one twice."""
         if self.variant == "devices":
             person.devices.append(self.town.identifiers.device())
-            return person.devices[-1]
         return person.devices[-1]
 
     def buy(
@@ -166,15 +172,20 @@ class Plot:
             parts = self.parts(amount)
             for place, part in enumerate(parts):
                 share = (place + self.chance.uniform(0.3, 0.95)) / len(parts)
+                part = part if self.chance.random() < 0.3 else round(part)
                 self.book.send(int(time + span * share), source, target, part)
             time += span
 
-    def account(self, person: Person, bank: str | None = None, other_than: str | None = None) -> Account:
-        """An account of somebody, at that bank or not at the other, where there is one."""
-        fit = [
-            account for account in person.accounts
-            if account.bank not in (other_than,) and bank in (None, account.bank)
-        ]  # fmt: skip
+    def draw_cash(self, merchant: Merchant, operator: Person, taken: float, time: int) -> None:
+        """The operator takes most of what came in, at once or in two days, to hand it out as cash."""
+        shares = self.chance.choice(((0.9,), (0.5, 0.42)))
+        for share in shares:
+            time = self.later(time, 2, 22)
+            self.book.send(time, merchant.account, self.account(operator), round(taken * share, -1))
+
+    def account(self, person: Person, other_than: str | None = None) -> Account:
+        """An account of somebody, where it can be at another bank than that."""
+        fit = [account for account in person.accounts if account.bank != other_than]
         return self.chance.choice(fit or person.accounts)
 
     def fee(self) -> float:
@@ -187,11 +198,14 @@ class Plot:
         return max(600.0, round(amount, -2) - self.chance.choice((0, 0, 1, 2, 10, 12)))
 
 
-def holds_lines(count: int, limit: float = 1_500, lenders: Sequence[str] = ()) -> Callable[[Person], bool]:
-    """Whether somebody has so many lines of at least that limit, at those lenders among them."""
+def holds_lines(
+    count: int, limit: float, lenders: Sequence[str] = (), besides: str | None = None
+) -> Callable[[Person], bool]:
+    """Whether somebody has so many lines of that limit or more, not at `besides`, and at all of `lenders`."""
 
     def fits(person: Person) -> bool:
-        good = [line.lender for line in person.lines.values() if line.limit >= limit]
+        large = [line.lender for line in person.lines.values() if line.limit >= limit]
+        good = [lender for lender in large if lender != besides]
         return len(good) >= count and all(lender in good for lender in lenders)
 
     return fits

@@ -5,7 +5,7 @@ transfer, less a fee, within a day of the refund. Waiting: 26 to 60 hours after 
 """
 
 from exchange.scenario.calendar import DAY
-from exchange.scenario.movements import Wallet
+from exchange.scenario.movements import Logistics, Wallet
 from exchange.scenario.planted.plot import Plot, holds_lines
 
 VARIANTS = ("plain", "splitting", "waiting", "mixing", "devices")
@@ -16,26 +16,25 @@ def plant(plot: Plot) -> None:
     chance, shop = plot.chance, plot.town.institutions.shop
     operator = plot.person("operator")
     merchant = plot.merchant(operator, platform=True)
-
-    payers = [plot.person("payer", holds_lines(2, 2_000)) for _ in range(chance.randint(1, 2))]
+    payers = [plot.person("payer", holds_lines(1, 3_000, besides=shop)) for _ in range(chance.randint(1, 2))]
     for payer in payers:
         time = plot.start(10)
         for _ in range(chance.randint(2, 3)):
-            lines = [line for line in plot.lines(payer, 500, [shop]) if line.lender != shop]
-            if not lines:
+            target = plot.account(payer, other_than=merchant.account.bank)
+            line = plot.line_for_loop(payer, False, merchant.account, target)
+            if line is None:
                 break
-            line = chance.choice(lines)
             amount = min(plot.amount(), plot.room(line))
             orders = plot.buy(time, payer, merchant, amount, line, platform=True)
-            refunded = plot.later(orders[-1].time, 0.3, 5.2)
+            refunded = 0
             for order in orders:
-                refunded += chance.randrange(60, 900)
-                logistics = "empty" if chance.random() < 0.35 else "none"
-                plot.book.refund(refunded, order, order.amount, logistics, to_payer=False)  # type: ignore[arg-type]
+                moment = plot.later(order.time, 0.3, 5.6)
+                logistics: Logistics = "empty" if chance.random() < 0.35 else "none"
+                plot.book.refund(moment, order, order.amount, logistics, to_payer=False)
+                refunded = max(refunded, moment)
             start = plot.later(refunded, 0.1, 2)
             end = plot.later(refunded, 26, 60) if plot.variant == "waiting" else plot.later(refunded, 3, 16)
             point = chance.random()
-            target = plot.account(payer, other_than=merchant.account.bank)
             if point < 0.5:
                 plot.send_along([merchant.account, target], amount, start, end, plot.fee())
             elif point < 0.75:

@@ -7,7 +7,7 @@ Waiting: drawn again after 25 to 40 hours, two to three days to the next. The ag
 from exchange.scenario.calendar import DAY, HOUR
 from exchange.scenario.merchants import Merchant
 from exchange.scenario.people import Person
-from exchange.scenario.planted.plot import Plot
+from exchange.scenario.planted.plot import Plot, holds_lines
 
 VARIANTS = ("plain", "splitting", "waiting", "mixing", "devices")
 
@@ -23,13 +23,9 @@ def plant(plot: Plot) -> None:
 
 def _cycles(plot: Plot, agent: Person, merchant: Merchant) -> None:
     chance, town = plot.chance, plot.town
-    shop = () if merchant.platform else (town.institutions.shop,)
-
-    def fits(person: Person) -> bool:
-        return sum(line.limit >= 2_500 for line in person.lines.values() if line.lender not in shop) >= 2
-
-    payer = plot.person("payer", fits)
-    lines = [line for line in payer.lines.values() if line.limit >= 2_500 and line.lender not in shop]
+    unused = None if merchant.platform else town.institutions.shop
+    payer = plot.person("payer", holds_lines(2, 2_500, besides=unused))
+    lines = [line for line in payer.lines.values() if line.limit >= 2_500 and line.lender != unused]
     chance.shuffle(lines)
     for line in lines:
         line.kept = plot.variant != "mixing"
