@@ -17,8 +17,9 @@ class Changes:
     """None for those that go."""
     spent: dict[bytes, int] = field(default_factory=dict)
     """Hypotheses that can't be put up again until then (Unix seconds)."""
-    told: set[int] = field(default_factory=set)
-    """Matches that those concerned must be told of: found, or changed in status, in groups or in members."""
+    told: set[bytes] = field(default_factory=set)
+    """Ids of matches that those concerned must be told of: found, or changed in status, groups, members or
+    subjects."""
 
     def __bool__(self) -> bool:
         return bool(self.matches or self.forgotten or self.instances or self.spent or self.told)
@@ -32,6 +33,5 @@ class Changes:
         self.forgotten |= later.forgotten
         for number in later.forgotten:
             self.matches.pop(number, None)
-            self.told.discard(number)
         for key in [key for key in self.instances if key[0] in later.forgotten]:
             del self.instances[key]

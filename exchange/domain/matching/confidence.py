@@ -17,6 +17,8 @@ from signalexchange.v1.signal_service_pb2 import ContributionBucket
 from exchange.domain.matching.finding import Pattern
 from exchange.domain.scoring import permille
 
+NAMES: Final = {pattern: pattern.name.lower().replace("_", "-") for pattern in Pattern}
+"""Patterns as the rulebook and outcomes name them."""
 Trust = Callable[[str], int]
 """How reliable a group's word has proved, in permille of the prior (1000: nothing is known)."""
 _CONTEXT: Final = Context(prec=20)

@@ -10,10 +10,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from exchange.domain.matching.finding import Finding, Pattern, Subject
 from exchange.domain.matching.observation import Observation
+
+K = TypeVar("K")
 
 MAX_EVIDENCE: Final = 64
 MAX_INSTANCES: Final = 2_000
@@ -130,10 +132,21 @@ class Instance:
         self.subjects = tuple(subject for subject in self.subjects if subject.token not in lost)
 
 
+class Support(NamedTuple):
+    """One instance as it is found without some groups and without echoes: who tells of it, how rare it is,
+    and whose word it takes, links included."""
+
+    groups: frozenset[str]
+    rarity: int
+    voices: frozenset[str]
+
+
 @dataclass
 class Match:
     """A match. `number` grows in the order matches were found; times are Unix seconds; `reported` says that
-    it was sure enough to be told; `aside` are tokens it names that are set aside."""
+    it was sure enough to be told; `aside` are tokens it names that are set aside; `renamed` counts how often
+    its subjects changed; `supports` is what it stands on without which groups, as far as asked since it last
+    changed."""
 
     number: int
     match_id: bytes
@@ -146,6 +159,8 @@ class Match:
     instances: dict[bytes, Instance] = field(default_factory=dict)
     settled: dict[bytes, Instance] = field(default_factory=dict)
     aside: set[bytes] = field(default_factory=set)
+    renamed: int = 0
+    supports: dict[tuple[bytes, frozenset[str]], Support | None] = field(default_factory=dict, compare=False)
     _groups: Counter[str] = field(default_factory=Counter)
     _members: Counter[str] = field(default_factory=Counter)
     _subjects: Counter[Subject] = field(default_factory=Counter)
@@ -188,35 +203,45 @@ class Match:
 
     def put(self, instance: Instance) -> None:
         """Take a standing instance in, in place of the one of that key."""
-        self.drop(instance.key)
+        self.settled.pop(instance.key, None)
+        known = self.instances.get(instance.key)
         self.instances[instance.key] = instance
-        self._count(instance, 1)
+        self._replace(known, instance)
 
     def settle(self, instance: Instance) -> None:
         """Keep an instance that no longer stands, in place of the one of that key."""
         self.drop(instance.key)
         self.settled[instance.key] = instance
 
-    def drop(self, key: bytes) -> Instance | None:
-        """Let an instance go."""
-        instance = self.instances.pop(key, None)
-        if instance is None:
-            return self.settled.pop(key, None)
-        self._count(instance, -1)
-        return instance
+    def drop(self, key: bytes) -> None:
+        """Let an instance go, if it is there."""
+        self.settled.pop(key, None)
+        self._replace(self.instances.pop(key, None), None)
 
     def oldest(self) -> bytes:
         """Key of the standing instance whose latest fact is the oldest."""
         return min(self.instances.values(), key=lambda instance: (instance.last, instance.key)).key
 
-    def _count(self, instance: Instance, by: int) -> None:
-        for counter, names in (
-            (self._groups, instance.groups),
-            (self._members, instance.members),
-            (self._subjects, set(instance.subjects)),
-            (self._rarities, {instance.rarity}),
-        ):
-            for name in names:
-                counter[name] += by  # type: ignore[index]
-                if not counter[name]:  # type: ignore[index]
-                    del counter[name]
+    def _replace(self, known: Instance | None, instance: Instance | None) -> None:
+        self.supports.clear()
+        _recount(self._groups, known.groups if known else (), instance.groups if instance else ())
+        _recount(self._members, known.members if known else (), instance.members if instance else ())
+        _recount(self._rarities, {known.rarity} if known else (), {instance.rarity} if instance else ())
+        self.renamed += _recount(
+            self._subjects, known.subjects if known else (), instance.subjects if instance else ()
+        )
+
+
+def _recount(counter: Counter[K], gone: Iterable[K], come: Iterable[K]) -> bool:
+    """Count names in place of others; whether other names are counted now."""
+    before, after = set(gone), set(come)
+    changed = False
+    for name in after - before:
+        changed |= name not in counter
+        counter[name] += 1
+    for name in before - after:
+        counter[name] -= 1
+        if not counter[name]:
+            del counter[name]
+            changed = True
+    return changed

@@ -8,7 +8,7 @@ evidence. Pure; no clock: `now` is passed in.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from signalexchange.patterns import Matching
 
@@ -17,8 +17,8 @@ from exchange.domain.matching.changes import Changes
 from exchange.domain.matching.confidence import NONE, Confidence, confidence
 from exchange.domain.matching.finding import Finding, Pattern
 from exchange.domain.matching.graph import DAY, Graph, hypothesis
+from exchange.domain.matching.ledger import Ledger
 from exchange.domain.matching.match import (
-    MAX_INSTANCES,
     Decision,
     Evidence,
     Instance,
@@ -27,8 +27,7 @@ from exchange.domain.matching.match import (
     Verdict,
 )
 from exchange.domain.matching.observation import Observation, Role
-from exchange.domain.matching.register import Register
-from exchange.domain.matching.rows import instance_row, match_row, read_instance, read_match
+from exchange.domain.matching.rows import read_instance, read_match
 from exchange.domain.matching.without import Without
 from exchange.domain.records import InstanceRow, MatchRow
 from exchange.domain.reliability import NEUTRAL, Reliability
@@ -48,17 +47,9 @@ class Rule(Protocol):
 RULES: Final[Mapping[Pattern, Rule]] = {
     Pattern.FUNDS_LOOP: funds_loop,
 }
+LEGS: Final = (Role.PAYMENT, Role.TRANSFER, Role.REFUND)
 _SEARCHES: Final = 8
 """Observations of an instance from which it is looked for again."""
-
-
-class _Before(NamedTuple):
-    """A match before a step."""
-
-    status: MatchStatus | None
-    groups: frozenset[str]
-    members: frozenset[str]
-    reported: bool
 
 
 class Matcher:
@@ -82,21 +73,18 @@ class Matcher:
         self.graph = Graph(rules)
         self.echoes = Graph(rules)
         """The echoes of the graph alone."""
-        self.register = Register()
+        self.ledger = Ledger()
         self._new_id = new_id
-        self._next = 1
-        self._before: dict[int, _Before] = {}
-        self._changed: set[tuple[int, bytes]] = set()
         self._views: dict[Pattern, Graph] = {}
 
     @property
     def matches(self) -> Mapping[bytes, Match]:
         """Matches by id: those that stand, and others until they are forgotten."""
-        return self.register.by_id
+        return self.ledger.by_id
 
     def of(self, token: bytes) -> list[Match]:
         """Standing matches that name a token as subject, oldest first."""
-        return self.register.naming(token)
+        return self.ledger.naming(token)
 
     def confidence(self, match: Match) -> Confidence:
         """How sure a match is at present."""
@@ -112,6 +100,9 @@ class Matcher:
             self.needed,
         )
 
+    def _is_sure(self, match: Match) -> bool:
+        return self.confidence(match).permille >= self.rules.report_at
+
     def trust(self, group: str, without: str = "") -> int:
         """How reliable a group's word has proved, in permille of the prior, by the outcomes of all but one
         group."""
@@ -123,7 +114,8 @@ class Matcher:
 
     def observe(self, seen: Sequence[Observation], now: int) -> Changes:
         """Take in what was accepted, in the order of places; `now` in Unix seconds."""
-        self._begin()
+        self.ledger.begin()
+        self._views = {}
         horizon = now - self.rules.window_days * DAY
         added = [row for row in sorted(seen) if (row.last // DAY + 1) * DAY > horizon and self.graph.add(row)]
         for row in added:
@@ -135,7 +127,7 @@ class Matcher:
                     for finding in rule.find(self._view(pattern), row):
                         self._accept(finding, now)
         self._set_aside(added, now)
-        return self._end(now)
+        return self.ledger.end(now, self._is_sure)
 
     def withdraw(self, places: Iterable[int], now: int, *, spend: bool = True) -> Changes:
         """Let observations go: withdrawn, erased, expired, or, with `spend` false, of a suspended member.
@@ -143,7 +135,8 @@ class Matcher:
         A leg that is withdrawn takes its group's others between the two on that day with it, and none can be
         put up again for two windows: what is gone from the graph is the same whether read back or not.
         """
-        self._begin()
+        self.ledger.begin()
+        self._views = {}
         gone: dict[int, Observation] = {}
         spent: dict[bytes, int] = {}
         for place in sorted(set(places)):
@@ -151,22 +144,24 @@ class Matcher:
             if seen is None:
                 continue
             gone[place] = seen
-            if spend and seen.role in (Role.PAYMENT, Role.TRANSFER, Role.REFUND) and seen.counterparty:
+            if spend and seen.role in LEGS and seen.counterparty:
                 key = hypothesis(seen)
                 spent[key] = now + 2 * self.rules.window_days * DAY
-                gone.update((row.place, row) for row in self._repeats(seen))
+                for role in LEGS:
+                    gone.update((row.place, row) for row in self.repeats(seen._replace(role=role)))
         for place in gone:
             self.graph.remove(place)
         for key, until in spent.items():
             self.graph.spend(key, until)
         self._leave(list(gone.values()), now)
-        changes = self._end(now)
+        changes = self.ledger.end(now, self._is_sure)
         changes.spent = spent
         return changes
 
     def advance(self, now: int) -> Changes:
         """Let go of what is out of the window, and forget matches that ended a window ago."""
-        self._begin()
+        self.ledger.begin()
+        self._views = {}
         window = self.rules.window_days * DAY
         self._leave(self.graph.prune(now - window), now)
         forgotten = [
@@ -174,26 +169,27 @@ class Matcher:
             for match in self.matches.values()
             if not match.stands and not match.settled and match.updated_at + window <= now
         ]
-        changes = self._end(now)
+        changes = self.ledger.end(now, self._is_sure)
         for match in forgotten:
-            self.register.forget(match)
+            self.ledger.forget(match)
             changes.forgotten.add(match.number)
         return changes
 
     def judge(self, match_id: bytes, group: str, verdict: int, now: int) -> Changes:
         """Take a group's verdict (a Verdict) on a match; one given again changes nothing. Raises KeyError."""
         match = self.matches[match_id]
-        self._begin()
+        self.ledger.begin()
+        self._views = {}
         known = match.verdicts.get(group)
         if known is None or known.verdict != verdict:
-            self._touch(match)
+            self.ledger.touch(match)
             match.verdicts[group] = Decision(Verdict(verdict), now)
             if match.stands and verdict == Verdict.REFUTED:
                 self._refute(match, group, now)
             elif match.stands and verdict == Verdict.CONFIRMED and match.groups > {group}:
                 # Not where its own word is all there is.
                 match.status = MatchStatus.CONFIRMED
-        return self._end(now)
+        return self.ledger.end(now, self._is_sure)
 
     def restore(
         self,
@@ -210,15 +206,14 @@ class Matcher:
             if self.graph.add(seen) and seen.echo:
                 self.echoes.add(seen)
         for row in matches:
-            self.register.add(read_match(row))
-            self._next = max(self._next, row.number + 1)
+            self.ledger.add(read_match(row))
         for stored in instances:
-            match = self.register.by_number[stored.number]
+            match = self.ledger.by_number[stored.number]
             instance, settled = read_instance(stored, self.graph.get)
             if settled:
-                self.register.settle(match, instance)
+                self.ledger.settle(match, instance)
             else:
-                self.register.put(match, instance)
+                self.ledger.put(match, instance)
         for match in self.matches.values():
             for instance in match.instances.values():
                 match.aside |= self._aside(instance.tokens)
@@ -229,11 +224,11 @@ class Matcher:
         rows = self._told(finding)
         if not rows:
             return
-        match = self.register.standing(finding.pattern, finding.key)
+        match = self.ledger.standing(finding.pattern, finding.key)
         if match is None:
             if not self._is_new(finding, rows):
                 return
-            match = self.register.anchored(finding.pattern, self._anchors(finding, rows))
+            match = self.ledger.anchored(finding.pattern, self._anchors(finding, rows))
             if match is None:
                 match = self._found(finding.pattern, now)
         known = match.instances.get(finding.key)
@@ -253,7 +248,7 @@ class Matcher:
         refuters: set[str] = set()
         old: set[int] = set()
         for row in rows:
-            for match, key in self.register.at(row.place):
+            for match, key in self.ledger.at(row.place):
                 settled = match.settled.get(key) if match.pattern == finding.pattern else None
                 if settled is not None:
                     refuters |= settled.refuters
@@ -270,33 +265,30 @@ class Matcher:
         return found
 
     def _found(self, pattern: Pattern, now: int) -> Match:
-        match = Match(self._next, self._new_id(), pattern, MatchStatus.OPEN, now, now)
-        self._next += 1
-        self._before[match.number] = _Before(None, frozenset(), frozenset(), False)
-        self.register.add(match)
+        match = Match(self.ledger.next, self._new_id(), pattern, MatchStatus.OPEN, now, now)
+        self.ledger.open(match)
         return match
 
     def _view(self, pattern: Pattern) -> Graph:
         """The graph without what was refuted of a pattern."""
-        refuted = self.register.refuted(pattern)
+        refuted = self.ledger.refuted(pattern)
         if not refuted:
             return self.graph
         if pattern not in self._views:
             self._views[pattern] = Without(self.graph, places=refuted)
         return self._views[pattern]
 
-    # --- what no longer stands
+    def repeats(self, seen: Observation) -> list[Observation]:
+        """What its group says of the same two, or of the same one, on that day in that role."""
+        day = seen.first // DAY * DAY
+        subject = [(seen.subject, None)]
+        if seen.counterparty and seen.role in LEGS:
+            rows = self.graph.between(seen.role, subject, [(seen.counterparty, None)], day, day + DAY - 1)
+        else:
+            rows = self.graph.about(subject, day, day + DAY - 1)
+        return [row for row in rows if (row.group, row.role) == (seen.group, seen.role)]
 
-    def _repeats(self, leg: Observation) -> list[Observation]:
-        """The legs of the same hypothesis."""
-        day = leg.first // DAY * DAY
-        source, sink = [(leg.subject, None)], [(leg.counterparty, None)]
-        return [
-            row
-            for role in (Role.PAYMENT, Role.TRANSFER, Role.REFUND)
-            for row in self.graph.between(role, source, sink, day, day + DAY - 1)
-            if row.group == leg.group
-        ]
+    # --- what no longer stands
 
     def _leave(self, gone: Sequence[Observation], now: int) -> None:
         """Have the instances follow what has left the graph."""
@@ -304,16 +296,16 @@ class Matcher:
         for row in gone:
             self.echoes.remove(row.place)
         for row in gone:
-            for match, key in self.register.at(row.place):
+            for match, key in self.ledger.at(row.place):
                 instance = (match.instances.get(key) or match.settled[key]).copy()
                 del instance.evidence[row.place]
                 if key in match.instances:
                     self._put(match, instance)
                     doubtful.add((match.number, key))
                 elif instance.evidence:
-                    self._settle(match, instance)
+                    self.ledger.settle(match, instance)
                 else:
-                    self._drop(match, key)
+                    self.ledger.drop(match, key)
             if row.links:
                 ends = (row.subject, *(token for token, _ in row.links))
                 for token in {token for end in ends for token, _ in self.graph.aliases([end])}:
@@ -333,7 +325,7 @@ class Matcher:
                 for token in (row.subject, row.counterparty, *(link for link, _ in row.links))
             }
         ):
-            for match in self.register.touching(token):
+            for match in self.ledger.touching(token):
                 if token not in match.aside and self.graph.set_aside(token) is not None:
                     match.aside.add(token)
                     doubtful |= {here for here in self._naming(token) if here[0] == match.number}
@@ -342,7 +334,7 @@ class Matcher:
     def _naming(self, token: bytes) -> set[tuple[int, bytes]]:
         return {
             (match.number, key)
-            for match in self.register.touching(token)
+            for match in self.ledger.touching(token)
             for key, instance in match.instances.items()
             if token in instance.tokens
         }
@@ -369,11 +361,12 @@ class Matcher:
         """Keep of the instances what the rules still find on the evidence that is left."""
         fallen: list[tuple[Match, Instance]] = []
         for number, key in sorted(doubtful):
-            match = self.register.by_number[number]
+            match = self.ledger.by_number[number]
             instance = match.instances.get(key)
             if instance is None:
                 continue
-            found = self.find_again(self._view(match.pattern), match.pattern, instance)
+            view, evidence = self._view(match.pattern), instance.evidence.values()
+            found = self.find_again(view, match.pattern, key, evidence)
             again = Instance(key, 0, (), (), instance.refuters, _refuted(instance))
             for finding in found:
                 if finding.key == key:
@@ -391,20 +384,18 @@ class Matcher:
         # Last, so that what stands instead finds the match, and is no repetition of what fell.
         for match, instance in fallen:
             if instance.refuters and instance.evidence:
-                self._settle(match, instance)
+                self.ledger.settle(match, instance)
             else:
-                self._drop(match, instance.key)
+                self.ledger.drop(match, instance.key)
 
-    def find_again(self, graph: Graph, pattern: Pattern, instance: Instance) -> list[Finding]:
-        """What a rule finds in a graph from the evidence of an instance, up to the instance itself, told by
-        enough groups."""
+    def find_again(
+        self, graph: Graph, pattern: Pattern, key: bytes, evidence: Iterable[Evidence]
+    ) -> list[Finding]:
+        """What a rule finds in a graph from evidence up to the instance of that key, all told by enough
+        groups."""
         rule = RULES[pattern]
         seeds = sorted(
-            (
-                item
-                for item in instance.evidence.values()
-                if not item.refuted and item.seen.role in rule.ROLES
-            ),
+            (item for item in evidence if not item.refuted and item.seen.role in rule.ROLES),
             key=lambda item: (item.principal, item.seen.first, item.seen.place),
             reverse=True,
         )
@@ -413,63 +404,16 @@ class Matcher:
             for finding in rule.find(graph, item.seen):
                 if self._told(finding):
                     found.setdefault(finding.key, finding)
-            if instance.key in found:
+            if key in found:
                 break
         return list(found.values())
 
+    def _put(self, match: Match, instance: Instance) -> None:
+        self.ledger.put(match, instance)
+        match.aside |= self._aside(instance.tokens - match.aside)
+
     def _aside(self, tokens: Iterable[bytes]) -> set[bytes]:
         return {token for token in tokens if self.graph.set_aside(token) is not None}
-
-    # --- keeping account of a step
-
-    def _begin(self) -> None:
-        self._before = {}
-        self._changed = set()
-        self._views = {}
-
-    def _touch(self, match: Match) -> None:
-        self._before.setdefault(
-            match.number, _Before(match.status, match.groups, match.members, match.reported)
-        )
-
-    def _put(self, match: Match, instance: Instance) -> None:
-        self._touch(match)
-        self._changed.add((match.number, instance.key))
-        self.register.put(match, instance)
-        match.aside |= self._aside(instance.tokens - match.aside)
-        while len(match.instances) > MAX_INSTANCES:
-            self._drop(match, match.oldest())
-
-    def _settle(self, match: Match, instance: Instance) -> None:
-        self._touch(match)
-        self._changed.add((match.number, instance.key))
-        self.register.settle(match, instance)
-
-    def _drop(self, match: Match, key: bytes) -> None:
-        self._touch(match)
-        self._changed.add((match.number, key))
-        self.register.drop(match, key)
-
-    def _end(self, now: int) -> Changes:
-        changes = Changes()
-        for number, before in sorted(self._before.items()):
-            match = self.register.by_number[number]
-            if match.stands and not match.instances:
-                match.status = MatchStatus.EXPIRED
-            match.updated_at = now
-            match.reported |= self.confidence(match).permille >= self.rules.report_at
-            changes.matches[number] = match_row(match)
-            after = _Before(match.status, match.groups, before.members | match.members, match.reported)
-            if match.reported and after != before:
-                changes.told.add(number)
-        for number, key in sorted(self._changed):
-            match = self.register.by_number[number]
-            standing, settled = match.instances.get(key), match.settled.get(key)
-            kept = standing or settled
-            changes.instances[number, key] = (
-                None if kept is None else instance_row(number, kept, settled=standing is None)
-            )
-        return changes
 
 
 def _empty(finding: Finding) -> Instance:

@@ -37,22 +37,26 @@ class Register:
 
     def put(self, match: Match, instance: Instance) -> None:
         """Have a match hold a standing instance, in place of the one of that key."""
-        self.drop(match, instance.key)
+        self._leave(match, instance.key)
         match.put(instance)
         self._count(match, instance, 1)
 
     def settle(self, match: Match, instance: Instance) -> None:
         """Have a match keep an instance that no longer stands, in place of the one of that key."""
-        self.drop(match, instance.key)
+        self._leave(match, instance.key)
         match.settle(instance)
         self._count(match, instance, 1, stands=False)
 
     def drop(self, match: Match, key: bytes) -> None:
         """Let an instance go, if it is there."""
-        stood = key in match.instances
-        instance = match.drop(key)
-        if instance is not None:
-            self._count(match, instance, -1, stands=stood)
+        self._leave(match, key)
+        match.drop(key)
+
+    def _leave(self, match: Match, key: bytes) -> None:
+        if key in match.instances:
+            self._count(match, match.instances[key], -1)
+        elif key in match.settled:
+            self._count(match, match.settled[key], -1, stands=False)
 
     def _count(self, match: Match, instance: Instance, by: int, *, stands: bool = True) -> None:
         here = (match.number, instance.key)

@@ -4,10 +4,11 @@ Invariants: nothing is copied but what is looked at, and the graph itself doesn'
 is there exactly as in a graph that never held the rest, within the same limits.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any, Generic, TypeVar, cast
 
-from exchange.domain.matching.graph import Alias, Graph, _high
+from exchange.domain.matching.graph import Alias, Graph
 from exchange.domain.matching.observation import Observation, Role
 
 V = TypeVar("V")
@@ -48,6 +49,7 @@ class Without(Graph):
         self._in = graph._in
         self._about = graph._about
         self._pairs = graph._pairs
+        self._news = graph._news
         self._links = _filtered(graph._links, left(none._links))
         self._values = _filtered(graph._values, left(none._values))
         self._holders = _filtered(graph._holders, left(none._holders))
@@ -69,14 +71,14 @@ class Without(Graph):
                 if group in self._groups or (scope is not None and group != scope):
                     continue
                 count = 0
-                for at in range(_high(rows, until) - 1, -1, -1):
+                for at in range(bisect_right(rows, until, key=_first) - 1, -1, -1):
                     seen = rows[at]
                     if seen.first < since or count == self.rules.fan:
                         break
                     if self._keeps(seen):
                         found[seen.place] = seen
                         count += 1
-        return sorted(found.values(), key=lambda seen: (seen.first, seen.place))
+        return sorted(found.values(), key=lambda seen: (seen.first, seen.signal_id))
 
     def _keeps(self, seen: Observation) -> bool:
         return (
@@ -92,6 +94,10 @@ def voices(graph: Graph, tokens: Iterable[bytes]) -> set[str]:
     return {
         group for token in who for index in (graph._links, graph._values) for group in index.get(token, ())
     }
+
+
+def _first(seen: Observation) -> int:
+    return seen.first
 
 
 class _Filtered(Generic[V]):

@@ -1,0 +1,127 @@
+"""What is advised about a subject of a match: never on one group's word, nor while it is disputed.
+
+Invariants: no single accuser: for every group, advice(all) ≤ max(AUTHENTICATE, uncapped advice of one
+instance that names the subject and is found in the graph without that group's signals, links, shared values
+and outcomes). Nor a rumour: that instance is found without echoes. A verdict that refutes disputes what is
+left, for `dispute_days` or until a group that tells of it confirms.
+"""
+
+from signalexchange.rulebook import Rulebook
+from signalexchange.v1.signal_service_pb2 import ACTION_ALLOW, ACTION_AUTHENTICATE, Action
+
+from exchange.domain.matching.confidence import NAMES, confidence
+from exchange.domain.matching.graph import DAY
+from exchange.domain.matching.match import Match, Support, Verdict
+from exchange.domain.matching.matcher import Matcher
+from exchange.domain.matching.without import Without, voices
+from exchange.domain.scoring import Matched, band
+
+_INSTANCES = 8
+"""Instances tried for one that stands without some groups."""
+_NOBODY: frozenset[str] = frozenset()
+
+
+def advise(matcher: Matcher, match: Match, token: bytes, rulebook: Rulebook, now: int) -> Action.ValueType:
+    """What to do about a subject of a match; ALLOW where the match doesn't stand."""
+    if not match.stands:
+        return ACTION_ALLOW
+    table = rulebook.match_advice.by_band
+    advice = table[band(matcher.confidence(match).permille, rulebook.model)]
+    if advice <= ACTION_AUTHENTICATE:
+        return advice
+    for group in {"", *_accusers(matcher, match, token)}:
+        left = ACTION_ALLOW
+        found = support(matcher, match, token, frozenset({group}) - {""})
+        if found is not None and not is_disputed(matcher, match, now, found.groups, group):
+            left = table[band(_confidence(matcher, match, found, group), rulebook.model)]
+        advice = min(advice, max(ACTION_AUTHENTICATE, left))
+        if advice == ACTION_AUTHENTICATE:
+            break
+    return advice
+
+
+def matched(matcher: Matcher, match: Match, token: bytes, group: str, tlp: int, now: int) -> Matched | None:
+    """A match as it counts in an answer about one of its subjects to a member of a group: what stands without
+    that group; None where nothing does, or not surely enough to be told."""
+    found = support(matcher, match, token, frozenset({group})) if match.stands else None
+    if found is None:
+        return None
+    sure = _confidence(matcher, match, found, "")
+    if sure < matcher.rules.report_at:
+        return None
+    without = {}
+    for other in _accusers(matcher, match, token) - {group}:
+        left = support(matcher, match, token, frozenset({group, other}))
+        without[other] = 0 if left is None else _confidence(matcher, match, left, other)
+    return Matched(
+        NAMES[match.pattern],
+        sure,
+        sorted(found.groups),
+        without,
+        tlp,
+        max(item.seen.last for item in match.evidence() if item.seen.group in found.groups),
+        is_disputed(matcher, match, now, found.groups, ""),
+    )
+
+
+def is_disputed(matcher: Matcher, match: Match, now: int, telling: frozenset[str], without: str = "") -> bool:
+    """Whether a group refuted the match lately and none of those that tell of it has confirmed it; what the
+    group `without` decided is left out."""
+    verdicts = [(group, given) for group, given in match.verdicts.items() if group != without]
+    if any(given.verdict == Verdict.CONFIRMED and group in telling for group, given in verdicts):
+        return False
+    since = now - matcher.rules.dispute_days * DAY
+    return any(given.verdict == Verdict.REFUTED and given.time > since for _, given in verdicts)
+
+
+def support(matcher: Matcher, match: Match, token: bytes, without: frozenset[str]) -> Support | None:
+    """An instance of the match's pattern that names the token and stands had these groups said nothing and
+    had nobody repeated what it was shown."""
+    known = (token, without)
+    if known not in match.supports:
+        match.supports[known] = _support(matcher, match, token, without)
+    return match.supports[known]
+
+
+def _support(matcher: Matcher, match: Match, token: bytes, without: frozenset[str]) -> Support | None:
+    for other, found in match.supports.items():
+        # What takes nobody's word who is left out stands as well.
+        if other[0] == token and found is not None and not found.voices & without:
+            return found
+    graph = Without(matcher.graph, without, matcher.ledger.refuted(match.pattern), matcher.echoes)
+    naming = [
+        instance
+        for instance in match.instances.values()
+        if len(instance.groups - without) >= matcher.needed
+        and any(subject.token == token for subject in instance.subjects)
+    ]
+    naming.sort(key=lambda instance: (-len(instance.groups - without), instance.key))
+    for instance in naming[:_INSTANCES]:
+        left = [item for item in instance.evidence.values() if item.counts and item.seen.group not in without]
+        for finding in matcher.find_again(graph, match.pattern, instance.key, left):
+            if any(subject.token == token for subject in finding.subjects):
+                rows = [matcher.graph.get(place) for place in finding.evidence]
+                seen = [row for row in rows if row is not None]
+                tokens = {token for row in seen for token in (row.subject, row.counterparty)} - {b""}
+                groups = frozenset(row.group for row in seen)
+                return Support(groups, finding.rarity, groups | voices(graph, tokens))
+    return None
+
+
+def _accusers(matcher: Matcher, match: Match, token: bytes) -> set[str]:
+    """Groups without which the advice might be another."""
+    found = support(matcher, match, token, _NOBODY)
+    reporters = set() if matcher.reliability is None else matcher.reliability.reporters
+    return {*reporters, *match.verdicts, *(found.voices if found else ())}
+
+
+def _confidence(matcher: Matcher, match: Match, found: Support, without: str) -> int:
+    return confidence(
+        matcher.rules,
+        match.pattern,
+        found.groups,
+        1,
+        found.rarity,
+        lambda group: matcher.trust(group, without),
+        matcher.needed,
+    ).permille
