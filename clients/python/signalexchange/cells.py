@@ -7,6 +7,7 @@ value; the same content gives the same value from each form.
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from signalexchange.identifiers import TYPE_NAMES, normalise
@@ -125,7 +126,13 @@ def identifier_type(value: Any) -> int:
 
 def subject(type_: int) -> Callable[[Any], Subject]:
     """A parser of normalised identifiers of a type; it raises InvalidIdentifierError too."""
-    return lambda value: Subject(type_, normalise(type_, text(value)))
+    return lambda value: _subject(type_, text(value))
+
+
+@lru_cache(maxsize=1 << 16)
+def _subject(type_: int, value: str) -> Subject:
+    # A table names the same customers again and again, and normalising is most of the work of reading it.
+    return Subject(type_, normalise(type_, value))
 
 
 def texts(value: Any) -> list[str]:
