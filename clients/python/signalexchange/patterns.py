@@ -49,19 +49,23 @@ class RefundLoop(Record):
 
 
 class PayerRing(Record):
-    """At least `payers` who share a value and buy on credit at one merchant within `days`."""
+    """At least `payers` who share a value and buy on credit at one merchant within `days`, and are at least
+    `share` permille of the merchant's payers."""
 
     payers: Several
     days: Days
+    share: Permille
 
 
 class MerchantHopping(Record):
-    """At least `payers` who bought, within `days`, at `density` permille each of at least `merchants`."""
+    """At least `payers` of whom `density` permille bought at each of the same `merchants` or more within `days`;
+    a merchant with more than `popular` payers doesn't count."""
 
     payers: Several
     merchants: Several
     density: Permille
     days: Days
+    popular: Count
 
 
 class RepayAndRespend(Record):
@@ -81,10 +85,12 @@ class BustOut(Record):
 
 
 class CollectingAccount(Record):
-    """An account that takes in from `sources` and hands on to `sinks` within `hours`."""
+    """An account that takes in from `sources` and hands on to `sinks` within `hours`, or to at least `payers`,
+    most of its sinks, who had bought on credit where the money comes from."""
 
     sources: Several
     sinks: Several
+    payers: Several
     hours: Hours
     returns: Return
 

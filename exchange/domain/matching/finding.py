@@ -2,15 +2,17 @@
 
 Invariants: `key` names the instance (who and on which day), so that finding it again is known; `anchors` are
 the tokens by which instances belong to one match; `evidence` names the observations it stands on and falls
-with.
+with; from each of them the rule finds the same instance again, as long as links and degrees let it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from exchange.domain.matching.observation import Observation
+
+DAY: Final = 86_400
 
 
 class Pattern(IntEnum):
@@ -66,3 +68,20 @@ def instance_key(pattern: Pattern, *parts: bytes | int) -> bytes:
 def evidence_of(*legs: Iterable[Observation]) -> tuple[int, ...]:
     """Places of the observations, ascending, each once."""
     return tuple(sorted({leg.place for part in legs for leg in part}))
+
+
+def by_day(pattern: Pattern, told: Sequence[Observation]) -> Iterator[Finding]:
+    """What is told of one person: an instance for each token and day, all of it evidence for each."""
+    parts: dict[tuple[bytes, int], list[Observation]] = {}
+    for seen in told:
+        parts.setdefault((seen.subject, seen.last // DAY), []).append(seen)
+    subjects = tuple(sorted({Subject(seen.subject, seen.subject_type, Part.PAYER) for seen in told}))
+    for (token, day), part in sorted(parts.items()):
+        yield Finding(
+            pattern,
+            instance_key(pattern, token, day),
+            tuple(sorted({seen.subject for seen in told})),
+            subjects,
+            evidence_of(told),
+            evidence_of(part),
+        )

@@ -6,64 +6,35 @@ out only its own legs; legs beyond `legs_per_pair_and_day`, and legs that repeat
 looked at; a group counts for at most its share of a value's degree. Kept in memory and rebuilt from storage.
 """
 
-from bisect import bisect_left, bisect_right, insort
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
-from itertools import islice
-from typing import Final, NamedTuple, TypeVar
+from typing import Final
 
 from signalexchange.patterns import Matching
-from signalexchange.v1.identifier_pb2 import IdentifierType
 
-from exchange.domain.matching.observation import MERCHANT, NATIONAL_ID, WEAK_TYPES, Observation, Role
+from exchange.domain.matching.identity import Alias, Identities, SetAside
+from exchange.domain.matching.observation import Observation, Role
+
+__all__ = ["DAY", "Alias", "Graph", "SetAside", "hypothesis"]
 
 DAY: Final = 86_400
 _LEGS: Final = frozenset({Role.PAYMENT, Role.TRANSFER, Role.REFUND})
-_DEGREE_NAMES: Final[Mapping[int, str]] = {
-    IdentifierType.IDENTIFIER_TYPE_DEVICE: "device",
-    IdentifierType.IDENTIFIER_TYPE_ADDRESS: "address",
-    IdentifierType.IDENTIFIER_TYPE_PHONE: "phone",
-    IdentifierType.IDENTIFIER_TYPE_EMAIL: "email",
-    IdentifierType.IDENTIFIER_TYPE_MERCHANT: "merchant",
-}
-
-K = TypeVar("K")
-L = TypeVar("L")
-
-Alias = tuple[bytes, str | None]
-"""A token, and the only group whose observations count under it; None for all groups'."""
+_FLOWS: Final = frozenset({Role.PAYMENT, Role.TRANSFER})
 
 
-class SetAside(NamedTuple):
-    """A value that joins nobody: how many neighbours count, the limit, and whether members say that it is
-    known to be shared."""
-
-    token: bytes
-    type: int
-    degree: int
-    limit: int
-    known: bool
-
-
-class Graph:
+class Graph(Identities):
     """Observations by place, with what the rules ask of them."""
 
     def __init__(self, rules: Matching) -> None:
-        self.rules = rules
+        super().__init__(rules)
         self._by_place: dict[int, Observation] = {}
         self._days: dict[int, set[int]] = {}
         self._out: dict[bytes, dict[str, list[Observation]]] = {}
         self._in: dict[bytes, dict[str, list[Observation]]] = {}
         self._about: dict[bytes, dict[str, list[Observation]]] = {}
         self._pairs: dict[tuple[int, bytes, bytes], list[Observation]] = {}
-        self._links: dict[bytes, dict[str, dict[bytes, int]]] = {}
-        self._types: dict[bytes, int] = {}
-        self._values: dict[bytes, dict[str, dict[bytes, int]]] = {}
-        self._holders: dict[bytes, dict[str, dict[bytes, int]]] = {}
-        self._peers: dict[bytes, dict[str, dict[bytes, int]]] = {}
-        self._shared: dict[bytes, dict[str, int]] = {}
-        self._planted: dict[bytes, list[int]] = {}
+        self._news: set[int] = set()
         self._spent: dict[bytes, int] = {}
 
     def __len__(self) -> int:
@@ -82,30 +53,32 @@ class Graph:
         """Take an observation in; False where it is there already or is a hypothesis too many."""
         if seen.place in self._by_place:
             return False
-        if seen.role in _LEGS and seen.counterparty:
-            key = hypothesis(seen)
-            planted = self._planted.setdefault(key, [])
-            if key in self._spent or len(planted) >= self.rules.legs_per_pair_and_day:
-                if not planted:
-                    del self._planted[key]
+        subject, other = seen.subject, seen.counterparty
+        if other and seen.role in _LEGS:
+            if self._spent and hypothesis(seen) in self._spent:
                 return False
-            planted.append(seen.place)
+            rows = self._pairs.setdefault((seen.role, subject, other), [])
+            if len(rows) >= self.rules.legs_per_pair_and_day and self._repeats(rows, seen):
+                return False
+            _insert(rows, seen)
         self._by_place[seen.place] = seen
         self._days.setdefault(seen.last // DAY, set()).add(seen.place)
-        self._types[seen.subject] = seen.subject_type
+        self._types[subject] = seen.subject_type
         if seen.role == Role.SHARED:
-            _count(self._shared, seen.subject, seen.group, 1)
+            counts = self._shared.setdefault(subject, {})
+            counts[seen.group] = counts.get(seen.group, 0) + 1
+            self._forget_persons()
             return True
-        if seen.counterparty:
-            self._types[seen.counterparty] = seen.counterparty_type
-            insort(self._pairs.setdefault((seen.role, seen.subject, seen.counterparty), []), seen, key=_order)
+        if other:
+            self._types[other] = seen.counterparty_type
             self._peer(seen, 1)
-        if seen.role in (Role.PAYMENT, Role.TRANSFER):
-            _insert(self._out, seen.subject, seen)
-            _insert(self._in, seen.counterparty, seen)
-        elif seen.role != Role.LINK:
-            _insert(self._about, seen.subject, seen)
-        self._link(seen, 1)
+        if seen.role in _FLOWS:
+            _insert(self._out.setdefault(subject, {}).setdefault(seen.group, []), seen)
+            _insert(self._in.setdefault(other, {}).setdefault(seen.group, []), seen)
+        else:
+            _insert(self._about.setdefault(subject, {}).setdefault(seen.group, []), seen)
+        if seen.links and self._link(seen, 1):
+            self._news.add(seen.place)
         return True
 
     def remove(self, place: int) -> Observation | None:
@@ -117,26 +90,29 @@ class Graph:
         day.discard(place)
         if not day:
             del self._days[seen.last // DAY]
+        self._news.discard(place)
+        self._forget_persons()
         if seen.role == Role.SHARED:
-            _count(self._shared, seen.subject, seen.group, -1)
+            counts = self._shared[seen.subject]
+            counts[seen.group] -= 1
+            if not counts[seen.group]:
+                del counts[seen.group]
+                if not counts:
+                    del self._shared[seen.subject]
             return seen
         if seen.counterparty:
-            pair = (seen.role, seen.subject, seen.counterparty)
-            self._pairs[pair].remove(seen)
-            if not self._pairs[pair]:
-                del self._pairs[pair]
+            if seen.role in _LEGS:
+                pair = (seen.role, seen.subject, seen.counterparty)
+                _take_out(self._pairs[pair], seen)
+                if not self._pairs[pair]:
+                    del self._pairs[pair]
             self._peer(seen, -1)
-        if seen.role in (Role.PAYMENT, Role.TRANSFER):
+        if seen.role in _FLOWS:
             _delete(self._out, seen.subject, seen)
             _delete(self._in, seen.counterparty, seen)
-        elif seen.role != Role.LINK:
+        else:
             _delete(self._about, seen.subject, seen)
         self._link(seen, -1)
-        if seen.role in _LEGS and seen.counterparty:
-            key = hypothesis(seen)
-            self._planted[key].remove(place)
-            if not self._planted[key]:
-                del self._planted[key]
         return seen
 
     def spend(self, key: bytes, until: int) -> None:
@@ -152,57 +128,17 @@ class Graph:
             del self._spent[key]
         return [seen for seen in gone if seen is not None]
 
-    # --- persons
+    def _repeats(self, rows: Sequence[Observation], leg: Observation) -> bool:
+        """Whether the leg's group has said as much of that pair and day as is looked at."""
+        day = leg.first // DAY * DAY
+        said = rows[_low(rows, day) : _high(rows, day + DAY - 1)]
+        return sum(row.group == leg.group for row in said) >= self.rules.legs_per_pair_and_day
 
-    def claimed(self, token: bytes, group: str) -> list[bytes]:
-        """Tokens of the one whom `group` means by `token`: reached over strong links that the group stated
-        itself or that two groups affirm."""
-        found = [token]
-        limit = self.rules.identity.tokens
-        at = 0
-        while at < len(found):
-            for other in self._joined(found[at], group):
-                if other not in found:
-                    if len(found) == limit:
-                        return found
-                    found.append(other)
-            at += 1
-        return found
+    # --- what is asked
 
-    def aliases(self, tokens: Sequence[bytes]) -> list[Alias]:
-        """Under which tokens, and whose, observations are about the person with these claimed tokens."""
-        found: dict[Alias, None] = {(token, None): None for token in tokens}
-        for token in tokens:
-            for group in self._links.get(token, ()):
-                for other in self.claimed(token, group):
-                    if (other, None) not in found:
-                        found[(other, group)] = None
-        return list(found)
-
-    def who(self, token: bytes, group: str) -> list[Alias]:
-        """Aliases of the one whom `group` means by `token`."""
-        if token not in self._links:
-            return [(token, None)]
-        return self.aliases(self.claimed(token, group))
-
-    def _joined(self, token: bytes, group: str) -> list[bytes]:
-        groups = self._links.get(token)
-        if not groups:
-            return []
-        stated = {name: links for name, links in groups.items() if self._joins_one(links)}
-        often = Counter(other for links in stated.values() for other in links)
-        own = stated.get(group, {})
-        return sorted(other for other, times in often.items() if times > 1 or other in own)
-
-    def _joins_one(self, links: Mapping[bytes, int]) -> bool:
-        """Whether what a group links to a token can be one person's; else the token stands for several, and
-        makes nobody one."""
-        return (
-            len(links) <= self.rules.identity.neighbours
-            and sum(self._types.get(token) == NATIONAL_ID for token in links) < 2
-        )
-
-    # --- legs
+    def is_news(self, seen: Observation) -> bool:
+        """Whether its group said any of its links with this observation first."""
+        return seen.place in self._news
 
     def into(self, who: Iterable[Alias], since: int, until: int) -> list[Observation]:
         """Payments and transfers to someone that began in [since, until], the latest of each group."""
@@ -213,7 +149,7 @@ class Graph:
         return self._legs(self._out, who, since, until)
 
     def about(self, who: Iterable[Alias], since: int, until: int) -> list[Observation]:
-        """Refunds, cycles and lines of someone that began in [since, until], the latest of each group."""
+        """What else is said of someone that began in [since, until], the latest of each group."""
         return self._legs(self._about, who, since, until)
 
     def between(
@@ -223,15 +159,13 @@ class Graph:
         found: dict[int, Observation] = {}
         for token, scope in source:
             for other, other_scope in sink:
-                if scope and other_scope and scope != other_scope:
-                    continue
                 rows = self._pairs.get((role, token, other))
-                if rows:
+                if rows and not (scope and other_scope and scope != other_scope):
                     group = scope or other_scope
                     for seen in rows[_low(rows, since) : _high(rows, until)]:
                         if group is None or seen.group == group:
                             found[seen.place] = seen
-        return sorted(found.values(), key=_order)
+        return sorted(found.values(), key=order) if len(found) > 1 else list(found.values())
 
     def _legs(
         self, index: dict[bytes, dict[str, list[Observation]]], who: Iterable[Alias], since: int, until: int
@@ -239,88 +173,14 @@ class Graph:
         found: dict[int, Observation] = {}
         for token, scope in who:
             groups = index.get(token)
-            if not groups:
+            if groups is None:
                 continue
-            for group, rows in groups.items() if scope is None else ((scope, groups.get(scope, ())),):
-                if rows and group:
+            for group, rows in groups.items():
+                if scope is None or scope == group:
                     high = _high(rows, until)
                     for seen in rows[max(_low(rows, since), high - self.rules.fan) : high]:
                         found[seen.place] = seen
-        return sorted(found.values(), key=_order)
-
-    # --- shared values
-
-    def values(self, who: Iterable[Alias]) -> list[bytes]:
-        """Values linked to someone that others may share: devices, addresses, phones, e-mail addresses."""
-        found: dict[bytes, None] = {}
-        for token, scope in who:
-            for group, values in self._values.get(token, {}).items():
-                if scope is None or scope == group:
-                    found.update(dict.fromkeys(values))
-        return list(found)
-
-    def holders(self, value: bytes) -> list[tuple[bytes, str]]:
-        """Subjects that groups say have the value, with the group: the latest of each group."""
-        return sorted(
-            (subject, group)
-            for group, subjects in self._holders.get(value, {}).items()
-            for subject in islice(reversed(subjects), self.rules.fan)
-        )
-
-    def degree(self, value: bytes) -> tuple[int, int]:
-        """How many neighbours of a value count, and from how many on it is set aside."""
-        limits = self.rules.degrees
-        limit: int = getattr(limits, _DEGREE_NAMES.get(self._types.get(value, 0), "account"))
-        share = max(1, limit * limits.group_share // 1000)
-        held, met = self._holders.get(value, {}), self._peers.get(value, {})
-        weak = self._types.get(value, 0) in WEAK_TYPES
-        index = held if weak else met if self._types.get(value) == MERCHANT or not held else held
-        return sum(min(len(others), share) for others in index.values()), limit
-
-    def known_shared(self, value: bytes) -> bool:
-        """Whether two groups say that many unrelated share the value."""
-        return len(self._shared.get(value, ())) > 1
-
-    def set_aside(self, value: bytes) -> SetAside | None:
-        """Why a value joins nobody; None if it may."""
-        degree, limit = self.degree(value)
-        known = self.known_shared(value)
-        if degree <= limit and not known:
-            return None
-        return SetAside(value, self._types.get(value, 0), degree, limit, known)
-
-    def all_set_aside(self) -> Iterator[SetAside]:
-        """Every value that joins nobody at present."""
-        for value in sorted({*self._holders, *self._peers, *self._shared}):
-            aside = self.set_aside(value)
-            if aside is not None:
-                yield aside
-
-    # --- upkeep
-
-    def _peer(self, seen: Observation, by: int) -> None:
-        for token, other in ((seen.subject, seen.counterparty), (seen.counterparty, seen.subject)):
-            _count(self._peers.setdefault(token, {}), seen.group, other, by)
-            if not self._peers[token]:
-                del self._peers[token]
-
-    def _link(self, seen: Observation, by: int) -> None:
-        for token, kind in seen.links:
-            self._types[token] = kind
-            for index, one, other in (
-                (self._values, seen.subject, token),
-                (self._holders, token, seen.subject),
-            ):
-                groups = index.setdefault(one, {})
-                _count(groups, seen.group, other, by)
-                if not groups:
-                    del index[one]
-            if kind not in WEAK_TYPES and seen.subject_type not in WEAK_TYPES:
-                for one, other in ((seen.subject, token), (token, seen.subject)):
-                    groups = self._links.setdefault(one, {})
-                    _count(groups, seen.group, other, by)
-                    if not groups:
-                        del self._links[one]
+        return sorted(found.values(), key=order) if len(found) > 1 else list(found.values())
 
 
 def hypothesis(leg: Observation) -> bytes:
@@ -331,38 +191,42 @@ def hypothesis(leg: Observation) -> bytes:
     return digest.digest()
 
 
-def _order(seen: Observation) -> tuple[int, int]:
-    return seen.first, seen.place
+def order(seen: Observation) -> tuple[int, bytes]:
+    """By time, and within a slot by what doesn't depend on when it arrived."""
+    return seen.first, seen.signal_id
 
 
-def _low(rows: list[Observation], since: int) -> int:
-    return bisect_left(rows, (since, -1), key=_order)
+def _low(rows: Sequence[Observation], since: int) -> int:
+    if not rows or rows[0].first >= since:
+        return 0
+    return bisect_left(rows, (since, b""), key=order)
 
 
-def _high(rows: list[Observation], until: int) -> int:
-    return bisect_right(rows, (until, 1 << 62), key=_order)
+def _high(rows: Sequence[Observation], until: int) -> int:
+    if not rows or rows[-1].first <= until:
+        return len(rows)
+    return bisect_left(rows, (until + 1, b""), key=order)
 
 
-def _insert(index: dict[bytes, dict[str, list[Observation]]], token: bytes, seen: Observation) -> None:
-    insort(index.setdefault(token, {}).setdefault(seen.group, []), seen, key=_order)
+def _insert(rows: list[Observation], seen: Observation) -> None:
+    if not rows or order(rows[-1]) <= order(seen):
+        rows.append(seen)
+    else:
+        insort(rows, seen, key=order)
+
+
+def _take_out(rows: list[Observation], seen: Observation) -> None:
+    at = bisect_left(rows, order(seen), key=order)
+    while rows[at].place != seen.place:
+        at += 1
+    del rows[at]
 
 
 def _delete(index: dict[bytes, dict[str, list[Observation]]], token: bytes, seen: Observation) -> None:
     groups = index[token]
     rows = groups[seen.group]
-    del rows[bisect_left(rows, _order(seen), key=_order)]
+    _take_out(rows, seen)
     if not rows:
         del groups[seen.group]
         if not groups:
             del index[token]
-
-
-def _count(index: dict[K, dict[L, int]], one: K, other: L, by: int) -> None:
-    inner = index.setdefault(one, {})
-    count = inner.get(other, 0) + by
-    if count:
-        inner[other] = count
-    else:
-        del inner[other]
-        if not inner:
-            del index[one]

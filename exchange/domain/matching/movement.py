@@ -1,11 +1,11 @@
 """Money that moved from one to another, put together from the legs that say so.
 
 Invariants: what two groups report of one transfer counts once; amounts are the middles of bands, so that a
-ratio is right within one band (10 %) either way: whoever compares allows for that.
+ratio is right within one band (10 %) either way: whoever compares allows for that; legs of no amount move
+nothing.
 """
 
-from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from signalexchange.patterns import Return
@@ -18,39 +18,72 @@ _PARTS: Final = 12
 
 
 class Movement(NamedTuple):
-    """One payment or transfer: cents, when it began and ended (Unix seconds), and the legs that report it."""
+    """One payment or transfer, or several that make up a sum: cents, when it began and ended (Unix seconds),
+    the legs that report it, and of these one for each payment."""
 
     cents: int
     first: int
     last: int
     legs: tuple[Observation, ...]
+    heads: tuple[Observation, ...]
 
 
-def movements(legs: Sequence[Observation]) -> list[Movement]:
-    """Legs in time order as movements: two groups' legs of nearly one time and amount are the same money."""
+def movements(legs: Iterable[Observation]) -> list[Movement]:
+    """Legs in time order as movements: two groups' legs between the same tokens at nearly
+    one time and of nearly one amount are the same money."""
     found: list[Movement] = []
     for leg in legs:
-        for at in range(len(found) - 1, -1, -1):
-            known = found[at]
-            if known.first + 2 * SLOT < leg.first:
-                break
-            if abs(known.legs[0].band - leg.band) <= 1 and all(one.group != leg.group for one in known.legs):
-                found[at] = known._replace(legs=(*known.legs, leg))
-                break
+        if not leg.band:
+            continue
+        at = next(_same(found, leg), None)
+        if at is None:
+            found.append(Movement(CENTS[leg.band], leg.first, leg.last, (leg,), (leg,)))
         else:
-            found.append(Movement(CENTS[leg.band], leg.first, leg.last, (leg,)))
+            found[at] = found[at]._replace(legs=(*found[at].legs, leg))
     return found
 
 
-def sums(parts: Sequence[Movement]) -> Iterator[Movement]:
-    """Each movement, and each row of up to twelve successive ones added up: a sum may have been split."""
-    for start in range(len(parts)):
-        row = parts[start : start + _PARTS]
-        for count, cents in enumerate(accumulate(part.cents for part in row), start=1):
-            legs = tuple(leg for part in row[:count] for leg in part.legs)
-            yield Movement(cents, row[0].first, row[count - 1].last, legs)
+def _same(found: Sequence[Movement], leg: Observation) -> Iterator[int]:
+    for at in range(len(found) - 1, -1, -1):
+        known, head = found[at], found[at].heads[0]
+        if known.first + 2 * SLOT < leg.first:
+            return
+        if (
+            (head.subject, head.counterparty) == (leg.subject, leg.counterparty)
+            and abs(head.band - leg.band) <= 1
+            and all(one.group != leg.group for one in known.legs)
+        ):
+            yield at
 
 
-def returns(share: Return, sent: int, returned: int) -> bool:
-    """Whether `returned` is the share of `sent` that is asked, both in cents, within a band either way."""
-    return sent * share.least * 10 <= returned * 11_000 and returned * 10_000 <= sent * share.most * 11
+def total(parts: Sequence[Movement]) -> Movement:
+    """At least one movement, in time order, as one sum."""
+    return Movement(
+        sum(part.cents for part in parts),
+        parts[0].first,
+        max(part.last for part in parts),
+        tuple(leg for part in parts for leg in part.legs),
+        tuple(head for part in parts for head in part.heads),
+    )
+
+
+def sums(parts: Sequence[Movement], since: int, until: int, least: int, most: int) -> Iterator[Movement]:
+    """Of movements that began in [since, until], each row of up to twelve successive ones whose sum is in
+    [least, most] cents: a sum may have been split."""
+    for start, part in enumerate(parts):
+        if part.first > until:
+            return
+        if part.first < since:
+            continue
+        cents = 0
+        for end in range(start, min(start + _PARTS, len(parts))):
+            cents += parts[end].cents
+            if cents > most or parts[end].first > until:
+                break
+            if cents >= least:
+                yield total(parts[start : end + 1])
+
+
+def returned(share: Return, sent: int) -> tuple[int, int]:
+    """Least and most cents that return the share that is asked of what was sent, within a band either way."""
+    return sent * share.least // 1_100, sent * share.most * 11 // 10_000

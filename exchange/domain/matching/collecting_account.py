@@ -1,0 +1,201 @@
+"""Collecting account: takes in from several, hands on nearly all of it to several others within days.
+
+The agent's account stands between the sham merchants, or mules who carry their takings (scatter and gather),
+and the payers who get their cash from it. Honest accounts look alike in part: wages and crews (one in, many
+out), landlords, savings clubs and group purchases (many in, few out), trips (what is left over goes back to
+those who paid in), firms (many in, many out, but a merchant's). Sources: FATF typologies of funnel and mule
+accounts; 法释〔2019〕1号 on illegal payment and settlement business; docs/matching.md.
+
+Invariants: who both pays in and is paid is neither source nor sink; sums far below the mean are noise; a
+merchant's account is none; an instance is what one token took in on one day, and where it went.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, NamedTuple
+
+from exchange.domain.matching.finding import Finding, Part, Pattern, Subject, evidence_of, instance_key
+from exchange.domain.matching.graph import DAY, Alias, Graph
+from exchange.domain.matching.identity import End
+from exchange.domain.matching.movement import Movement, movements, returned
+from exchange.domain.matching.observation import Observation, Role
+from exchange.domain.matching.scatter import gathered
+from exchange.domain.matching.search import Search, bounded, concerned
+
+ROLES: Final = frozenset(Role) - {Role.SHARED}
+HOUR: Final = 3_600
+_NOISE: Final = 4
+"""A source or sink of less than the mean by this factor doesn't count."""
+
+
+class Account(NamedTuple):
+    """What an account took in and handed on in a window: movements of sources and of sinks that count."""
+
+    who: list[Alias]
+    into: list[Movement]
+    out_of: list[Movement]
+    sources: int
+    sinks: int
+
+
+def find(graph: Graph, seen: Observation) -> Iterator[Finding]:
+    """Collecting accounts that an observation may have shown."""
+    return bounded(graph, seen, _find)
+
+
+def _find(search: Search, seen: Observation) -> Iterator[Finding]:
+    rules = search.rules.collecting_account
+    window = rules.hours * HOUR
+    done: set[tuple[bytes, int]] = set()
+    for leg in concerned(search, seen, Role.TRANSFER, Role.PAYMENT):
+        for token, group in _accounts(search, leg, window):
+            who = search.graph.who(token, group)
+            if not _may_collect(search, who, token, group, leg.first, window):
+                continue
+            for day in range((leg.first - window) // DAY - 1, (leg.first + window) // DAY + 1):
+                if (token, day) not in done:
+                    done.add((token, day))
+                    account = _account(search, who, day * DAY, window)
+                    if account is not None:
+                        yield from _collected(search, account, day)
+                        yield from gathered(search, account.who, account.into, day)
+
+
+def _accounts(search: Search, leg: Observation, window: int) -> Iterator[End]:
+    """Accounts whose money the leg may be part of."""
+    graph = search.graph
+    if leg.role == Role.PAYMENT:
+        payer = graph.who(leg.subject, leg.group)
+        for row in search.into(payer, Role.TRANSFER, leg.first, leg.first + 2 * window):
+            yield row.subject, row.group
+        return
+    yield leg.counterparty, leg.group
+    yield leg.subject, leg.group
+    # The leg may have been scattered to be gathered one account further.
+    middle = graph.who(leg.counterparty, leg.group)
+    for row in search.out_of(middle, Role.TRANSFER, leg.first, leg.first + window):
+        yield row.counterparty, row.group
+
+
+def _may_collect(search: Search, who: list[Alias], token: bytes, group: str, time: int, window: int) -> bool:
+    graph = search.graph
+    since, until = time - window - DAY, time + window + DAY
+    into = search.into(who, Role.TRANSFER, since, until)
+    if len(into) < 2 and not _is_from_business(graph, into):
+        return False
+    return graph.set_aside(token) is None and not graph.is_business(token, group)
+
+
+def _is_from_business(graph: Graph, rows: Sequence[Observation]) -> bool:
+    return any(graph.is_business(row.subject, row.group) for row in rows)
+
+
+def _account(search: Search, who: list[Alias], start: int, window: int) -> Account | None:
+    """The account in the window that begins at a midnight; None where nothing came in on that day."""
+    graph = search.graph
+    own = {token for token, _ in who}
+    until = start + DAY + window
+    into = [row for row in search.into(who, Role.TRANSFER, start, until) if row.subject not in own]
+    out = [row for row in search.out_of(who, Role.TRANSFER, start, until) if row.counterparty not in own]
+    since = max(_known_since(into, graph.rules.fan), _known_since(out, graph.rules.fan))
+    came = movements(row for row in into if row.first >= since)
+    went = movements(row for row in out if row.first >= since)
+    if not any(part.first < start + DAY for part in came):
+        return None
+    sources = {part: (part.heads[0].subject, part.heads[0].group) for part in came}
+    sinks = {part: (part.heads[0].counterparty, part.heads[0].group) for part in went}
+    persons = graph.persons([*sources.values(), *sinks.values()])
+    both = {persons[end] for end in sources.values()} & {persons[end] for end in sinks.values()}
+    big_sources = _counting({part: persons[end] for part, end in sources.items()}, both)
+    big_sinks = _counting({part: persons[end] for part, end in sinks.items()}, both)
+    return Account(
+        who,
+        [part for part in came if persons[sources[part]] in big_sources],
+        [part for part in went if persons[sinks[part]] in big_sinks],
+        len(big_sources),
+        len(big_sinks),
+    )
+
+
+def _known_since(rows: Sequence[Observation], fan: int) -> int:
+    """From when on all legs are among those looked at."""
+    since = 0
+    for group in {row.group for row in rows}:
+        of_group = [row for row in rows if row.group == group]
+        if len(of_group) >= fan:
+            since = max(since, of_group[0].first)
+    return since
+
+
+def _counting(parts: dict[Movement, int], both: set[int]) -> set[int]:
+    """Persons whose sums are not far below the mean, but for those on both sides."""
+    cents: dict[int, int] = {}
+    for part, person in parts.items():
+        if person not in both:
+            cents[person] = cents.get(person, 0) + part.cents
+    whole = sum(cents.values())
+    return {person for person, sum_ in cents.items() if sum_ * len(cents) * _NOISE >= whole}
+
+
+def _collected(search: Search, account: Account, day: int) -> Iterator[Finding]:
+    rules = search.rules.collecting_account
+    if not account.into or not account.out_of:
+        return
+    least, most = returned(rules.returns, sum(part.cents for part in account.into))
+    if not least <= sum(part.cents for part in account.out_of) <= most:
+        return
+    paid: list[Observation] = []
+    if account.sources < rules.sources or account.sinks < rules.sinks:
+        paid = _paid_at_sources(search, account)
+        if not paid:
+            return
+    rows = [leg for part in (*account.into, *account.out_of) for leg in part.legs]
+    for token in sorted({part.heads[0].counterparty for part in account.into}):
+        heads = [head for part in account.into for head in part.heads if head.counterparty == token]
+        principal = [head for head in heads if head.first // DAY == day]
+        if principal:
+            yield Finding(
+                Pattern.COLLECTING_ACCOUNT,
+                instance_key(Pattern.COLLECTING_ACCOUNT, token, day),
+                (token,),
+                _subjects(search.graph, account, paid),
+                evidence_of(rows, paid),
+                evidence_of(principal),
+            )
+
+
+def _paid_at_sources(search: Search, account: Account) -> list[Observation]:
+    """Purchases on credit at the sources by most of the sinks; none where they are fewer."""
+    graph, rules = search.graph, search.rules.collecting_account
+    since = account.into[0].first - rules.hours * HOUR
+    ends = {(part.heads[0].subject, part.heads[0].group) for part in account.into}
+    sources = [graph.who(*end) for end in sorted(ends) if graph.is_business(*end)]
+    found: list[Observation] = []
+    payers = 0
+    for token, group in sorted(
+        {(part.heads[0].counterparty, part.heads[0].group) for part in account.out_of}
+    ):
+        sink = graph.who(token, group)
+        until = account.out_of[-1].first
+        rows = [row for source in sources for row in search.between(Role.PAYMENT, sink, source, since, until)]
+        payers += bool(rows)
+        found += rows
+    return found if payers >= rules.payers and payers * 2 >= account.sinks else []
+
+
+def _subjects(graph: Graph, account: Account, paid: Iterable[Observation]) -> tuple[Subject, ...]:
+    found: dict[bytes, Subject] = {}
+    payers = bool(paid)
+    for row in paid:
+        found.setdefault(row.subject, Subject(row.subject, row.subject_type, Part.PAYER))
+        found.setdefault(row.counterparty, Subject(row.counterparty, row.counterparty_type, Part.MERCHANT))
+    for part in account.into:
+        for leg in part.legs:
+            role = Part.MERCHANT if graph.is_business(leg.subject, leg.group) else Part.ACCOUNT
+            found.setdefault(leg.subject, Subject(leg.subject, leg.subject_type, role))
+            found.setdefault(leg.counterparty, Subject(leg.counterparty, leg.counterparty_type, Part.ACCOUNT))
+    for part in account.out_of:
+        for leg in part.legs:
+            found.setdefault(leg.subject, Subject(leg.subject, leg.subject_type, Part.ACCOUNT))
+            sink = Part.PAYER if payers else Part.ACCOUNT
+            found.setdefault(leg.counterparty, Subject(leg.counterparty, leg.counterparty_type, sink))
+    return tuple(sorted(found.values()))

@@ -1,0 +1,133 @@
+"""Merchant hopping: the same few payers buy on credit at each of several small merchants within days.
+
+An agent leads a group of payers from one sham merchant to the next before any of them stands out, and spreads
+them over lenders. Honest payers meet at big merchants, which don't count, and seldom at several small ones.
+Found as a dense block of payers × merchants, as in M. Jiang et al., "CrossSpot" (2015), and K. Shin et al.,
+"M-Zoom" (2016); docs/matching.md.
+
+Invariants: two payers go together if both bought at `merchants` or more of the same merchants within `days`;
+an instance is what one token bought with those who go along, the same from each of its purchases.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from exchange.domain.matching.finding import Finding, Part, Pattern, Subject, evidence_of, instance_key
+from exchange.domain.matching.graph import DAY, Alias, Graph
+from exchange.domain.matching.movement import movements
+from exchange.domain.matching.observation import Observation, Role
+from exchange.domain.matching.search import Search, bounded, concerned
+
+ROLES: Final = frozenset(Role) - {Role.SHARED}
+Visits = dict[bytes, list[Observation]]
+"""Payments by merchant."""
+
+
+def find(graph: Graph, seen: Observation) -> Iterator[Finding]:
+    """Blocks that an observation may have completed."""
+    return bounded(graph, seen, _find)
+
+
+def _find(search: Search, seen: Observation) -> Iterator[Finding]:
+    done: set[bytes] = set()
+    for payment in concerned(search, seen, Role.PAYMENT):
+        if payment.subject in done:
+            continue
+        own, along = _companions(search, payment)
+        done.update(row.subject for rows in own.values() for row in rows)
+        if along:
+            yield from _block(search, own, along)
+        for other in along:
+            row = next(iter(other.values()))[0]
+            if row.subject not in done:
+                done.update(each.subject for rows in other.values() for each in rows)
+                yield from _block(search, *_companions(search, row))
+
+
+def _companions(search: Search, payment: Observation) -> tuple[Visits, list[Visits]]:
+    """A payer's visits, and those of each who goes along to the same merchants."""
+    graph, rules = search.graph, search.rules.merchant_hopping
+    who = graph.who(payment.subject, payment.group)
+    own: Visits = {}
+    for row in search.out_of(who, Role.PAYMENT):
+        own.setdefault(row.counterparty, []).append(row)
+    if len(own) < rules.merchants:
+        return own, []
+    small = [merchant for merchant in sorted(own) if _is_small(graph, merchant)]
+    if len(small) < rules.merchants:
+        return own, []
+    days = rules.days * DAY
+    ends: dict[tuple[bytes, str], Visits] = {}
+    for merchant in small:
+        since, until = own[merchant][0].first - days, own[merchant][-1].first + days
+        for row in search.into([(merchant, None)], Role.PAYMENT, since, until):
+            ends.setdefault((row.subject, row.group), {}).setdefault(merchant, []).append(row)
+    persons = graph.persons(ends)
+    mine = {persons[end] for end in ends if _is_one_of(end, who)}
+    visits: dict[int, Visits] = {}
+    for end, of_end in ends.items():
+        for merchant, rows in of_end.items():
+            visits.setdefault(persons[end], {}).setdefault(merchant, []).extend(rows)
+    own = {merchant: own[merchant] for merchant in small}
+    along = [
+        visits[person]
+        for person in sorted(visits)
+        if person not in mine
+        and len(visits[person]) >= rules.merchants
+        and _together(own, visits[person], days) >= rules.merchants
+    ]
+    return own, along
+
+
+def _is_small(graph: Graph, merchant: bytes) -> bool:
+    popular = graph.rules.merchant_hopping.popular
+    return graph.counted(merchant, popular) <= popular and not graph.known_shared(merchant)
+
+
+def _is_one_of(end: tuple[bytes, str], who: Sequence[Alias]) -> bool:
+    return (end[0], None) in who or end in who
+
+
+def _together(one: Visits, other: Visits, days: int) -> int:
+    """The most merchants at which both bought within the same stretch of `days` seconds."""
+    common = [merchant for merchant in one if merchant in other]
+    starts = sorted({row.first for merchant in common for row in (*one[merchant], *other[merchant])})
+    return max(
+        sum(
+            all(any(start <= row.first <= start + days for row in each[merchant]) for each in (one, other))
+            for merchant in common
+        )
+        for start in starts
+    )
+
+
+def _block(search: Search, own: Visits, along: Sequence[Visits]) -> Iterator[Finding]:
+    """The block of a payer and those who go along, if it is large and dense enough."""
+    rules = search.rules.merchant_hopping
+    payers = [own, *along]
+    merchants = [
+        merchant
+        for merchant in own
+        if sum(merchant in visits for visits in payers) * 1000 >= len(payers) * rules.density
+    ]
+    if len(payers) < rules.payers or len(merchants) < rules.merchants:
+        return
+    rows = [row for visits in payers for merchant in merchants for row in visits.get(merchant, ())]
+    principal = [row for merchant in merchants for row in own[merchant]]
+    for token in sorted({row.subject for row in principal}):
+        yield Finding(
+            Pattern.MERCHANT_HOPPING,
+            instance_key(Pattern.MERCHANT_HOPPING, token),
+            tuple(sorted({row.subject for row in rows})),
+            _subjects(rows),
+            evidence_of(rows),
+            evidence_of(
+                movement.heads[0] for movement in movements(principal) if movement.heads[0].subject == token
+            ),
+        )
+
+
+def _subjects(rows: Sequence[Observation]) -> tuple[Subject, ...]:
+    payers = {Subject(row.subject, row.subject_type, Part.PAYER) for row in rows}
+    merchants = {Subject(row.counterparty, row.counterparty_type, Part.MERCHANT) for row in rows}
+    return tuple(sorted(payers | merchants))

@@ -1,0 +1,146 @@
+"""Payer ring: several payers buy on credit at one merchant and share a device, address or phone.
+
+An agent orders for those who lend their accounts, so that payers of a sham merchant sit behind one device,
+one drop address, or the operator's number. A family does so too: it is small, and it is lost among the payers
+of an honest merchant, of which a ring is a good part. Sources: docs/matching.md.
+
+Invariants: persons are told apart by what is claimed of them, and counted by one type of identifier, so that
+one person's card and phone never make two; an instance is one merchant's ring; values that are set aside
+join nobody. The evidence is the purchases, and what says that their payers have the values.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
+
+from exchange.domain.matching.finding import Finding, Part, Pattern, Subject, evidence_of, instance_key
+from exchange.domain.matching.graph import DAY, Alias, Graph
+from exchange.domain.matching.identity import End
+from exchange.domain.matching.movement import movements
+from exchange.domain.matching.observation import NATIONAL_ID, Observation, Role
+from exchange.domain.matching.search import EVER, Search, bounded, concerned
+
+ROLES: Final = frozenset(Role) - {Role.SHARED}
+_THE_MERCHANT: Final = -1
+
+
+def find(graph: Graph, seen: Observation) -> Iterator[Finding]:
+    """Rings that an observation may have completed."""
+    return bounded(graph, seen, _find)
+
+
+def _find(search: Search, seen: Observation) -> Iterator[Finding]:
+    done: set[bytes] = set()
+    for payment in concerned(search, seen, Role.PAYMENT):
+        merchant = payment.counterparty
+        if merchant not in done and _is_shared(search, payment):
+            done.add(merchant)
+            yield from _ring(search, merchant)
+
+
+def _is_shared(search: Search, payment: Observation) -> bool:
+    """Whether the payer shares any value with another payer of the merchant, or with the merchant."""
+    graph, merchant = search.graph, payment.counterparty
+    payer = graph.who(payment.subject, payment.group)
+    own = {token for token, _ in payer}
+    for value in graph.values(payer):
+        if value == merchant:
+            return True
+        for token, group in graph.holders(value):
+            if token == merchant:
+                return True
+            if token not in own and graph.between(
+                Role.PAYMENT, graph.who(token, group), [(merchant, None)], 0, EVER
+            ):
+                return True
+    return False
+
+
+def _ring(search: Search, merchant: bytes) -> Iterator[Finding]:
+    graph, rules = search.graph, search.rules.payer_ring
+    if graph.known_shared(merchant):
+        return
+    payments = [row for row in graph.into([(merchant, None)], 0, EVER) if row.role == Role.PAYMENT]
+    search.spend(len(payments) // 2)
+    persons = graph.persons((row.subject, row.group) for row in payments)
+    operator = graph.whoever((merchant, group) for group in graph.stating(merchant)) or [(merchant, None)]
+    sharing = _sharing(graph, operator, persons)
+    found: dict[int, Observation] = {}
+    inside = [row for row in payments if persons[row.subject, row.group] in sharing]
+    for start, first in enumerate(inside):
+        stretch = [row for row in inside[start:] if row.first <= first.first + rules.days * DAY]
+        if len(stretch) >= rules.payers and _sure(graph, stretch, persons) >= rules.payers:
+            found.update((row.place, row) for row in stretch)
+    ring = {persons[row.subject, row.group] for row in found.values()}
+    limit = len(ring) * 1000 // rules.share
+    if not ring or graph.counted(merchant, limit) > limit:
+        return
+    values = sorted({value for person in ring for value in sharing[person]})
+    rows = list(found.values())
+    yield Finding(
+        Pattern.PAYER_RING,
+        instance_key(Pattern.PAYER_RING, merchant),
+        (merchant,),
+        _subjects(rows),
+        evidence_of(rows, _holdings(search, rows, values, operator)),
+        evidence_of(movement.heads[0] for movement in movements(rows)),
+        max(_rarity(graph, value) for value in values),
+    )
+
+
+def _sharing(graph: Graph, operator: Sequence[Alias], persons: Mapping[End, int]) -> dict[int, set[bytes]]:
+    """Persons who share values with others, or with the merchant, and which."""
+    having: dict[bytes, set[int]] = {}
+    for end, person in persons.items():
+        for value in graph.values(graph.who(*end)):
+            having.setdefault(value, set()).add(person)
+    for value in graph.values(operator):
+        having.setdefault(value, set()).add(_THE_MERCHANT)
+    sharing: dict[int, set[bytes]] = {}
+    for value, people in having.items():
+        if len(people) > 1 and graph.set_aside(value) is None:
+            for person in people - {_THE_MERCHANT}:
+                sharing.setdefault(person, set()).add(value)
+    return sharing
+
+
+def _sure(graph: Graph, rows: Sequence[Observation], persons: Mapping[End, int]) -> int:
+    """How many people there are for sure.
+
+    Persons of different national ids are different people; one of none may be any of them of whom no
+    identifier of that type is known.
+    """
+    claimed: dict[int, set[bytes]] = {}
+    named: dict[int, set[int]] = {}
+    for row in rows:
+        person = persons[row.subject, row.group]
+        claimed.setdefault(person, set()).update(graph.claimed(row.subject, row.group))
+        named.setdefault(person, set()).add(row.subject_type)
+    types = {person: graph.types(tokens) for person, tokens in claimed.items()}
+    known = [person for person in types if NATIONAL_ID in types[person]]
+    more = [
+        sum(kind in named[person] for person in types if person not in known)
+        - sum(kind not in types[person] for person in known)
+        for kind in set().union(*named.values())
+    ]
+    return len(known) + max(0, *more)
+
+
+def _holdings(
+    search: Search, found: Sequence[Observation], values: Iterable[bytes], merchant: list[Alias]
+) -> list[Observation]:
+    """What says that those who share the values have them."""
+    graph = search.graph
+    whos = [graph.who(*end) for end in sorted({(row.subject, row.group) for row in found})]
+    ends = {(end, value) for value in values for who in (*whos, merchant) for end in graph.stated(who, value)}
+    return [row for (token, group), value in sorted(ends) for row in search.holdings(token, group, value)]
+
+
+def _rarity(graph: Graph, value: bytes) -> int:
+    degree, limit = graph.degree(value)
+    return max(0, 1000 * (limit - degree) // limit)
+
+
+def _subjects(rows: Iterable[Observation]) -> tuple[Subject, ...]:
+    payers = {Subject(row.subject, row.subject_type, Part.PAYER) for row in rows}
+    merchants = {Subject(row.counterparty, row.counterparty_type, Part.MERCHANT) for row in rows}
+    return tuple(sorted(payers | merchants))

@@ -1,0 +1,215 @@
+"""Money that comes back to whom it came from: what loops of funds and of refunds have in common.
+
+Invariants: a trip begins with legs of one role from a payer to a merchant and goes on over at most
+`transfers` transfers back to the payer; a leg begins no earlier than the one before it; sums of successive
+legs stand for payments that were split, and so do ways over several accounts at once. An instance is what one
+token paid another on one day and got back: the same from whichever of its observations it is looked for. The
+search goes back from the payer, who has few incoming transfers, and never over a merchant's many.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from signalexchange.patterns import Return
+
+from exchange.domain.matching.finding import Finding, Part, Pattern, Subject, evidence_of, instance_key
+from exchange.domain.matching.graph import DAY, Alias
+from exchange.domain.matching.movement import Movement, movements, returned, sums, total
+from exchange.domain.matching.observation import Observation, Role
+from exchange.domain.matching.search import Search, concerned
+
+Way = list[list[Alias]]
+"""Persons from the merchant to the payer, both included."""
+_LONGEST = 12
+"""Payments in a row that are tried as one sum."""
+
+
+class Trip(NamedTuple):
+    """What a pattern's trips are like: the role of the first leg, at most so many transfers within `seconds`
+    of it, each handing on `returns`."""
+
+    pattern: Pattern
+    role: Role
+    transfers: int
+    seconds: int
+    returns: Return
+
+
+def trips(search: Search, seen: Observation, trip: Trip) -> Iterator[Finding]:
+    """Trips that an observation may have closed."""
+    done: set[tuple[bytes, bytes, int]] = set()
+    for leg in concerned(search, seen, trip.role, Role.TRANSFER):
+        for start in _starts(search, leg, trip):
+            key = (start.subject, start.counterparty, start.first // DAY)
+            if start.counterparty and key not in done:
+                done.add(key)
+                yield from _instance(search, start, trip)
+
+
+def _starts(search: Search, leg: Observation, trip: Trip) -> Iterator[Observation]:
+    """First legs of the trips that a leg could be part of."""
+    graph = search.graph
+    if leg.role == trip.role:
+        payer, merchant = graph.who(leg.subject, leg.group), graph.who(leg.counterparty, leg.group)
+        yield leg
+        reach = trip.seconds + DAY
+        yield from search.between(trip.role, payer, merchant, leg.first - reach, leg.first + reach)
+        return
+    since = leg.first - trip.seconds - DAY
+    legs_of = search.about if trip.role == Role.REFUND else search.out_of
+    level = {(leg.counterparty, leg.group): leg.first}
+    known = set(level)
+    for depth in range(trip.transfers):
+        beyond: dict[tuple[bytes, str], int] = {}
+        for (token, group), time in sorted(level.items()):
+            who = graph.who(token, group)
+            yield from legs_of(who, trip.role, since, leg.first)
+            if depth + 1 < trip.transfers:
+                for row in search.out_of(who, Role.TRANSFER, time, leg.first + trip.seconds):
+                    end = (row.counterparty, row.group)
+                    if end not in known:
+                        known.add(end)
+                        beyond[end] = row.first
+        level = beyond
+
+
+def _instance(search: Search, start: Observation, trip: Trip) -> Iterator[Finding]:
+    """What the start's subject paid its counterparty on its day and got back."""
+    graph = search.graph
+    day = start.first // DAY * DAY
+    told = search.between(
+        trip.role, [(start.subject, None)], [(start.counterparty, None)], day, day + DAY - 1
+    )
+    payer = graph.whoever((leg.subject, leg.group) for leg in told)
+    merchant = graph.whoever((leg.counterparty, leg.group) for leg in told)
+    if all(graph.is_business(leg.subject, leg.group) for leg in told):
+        return  # firms trade both ways
+    paid = movements(search.between(trip.role, payer, merchant, day, day + DAY - 1 + trip.seconds))
+    chains = [
+        chain
+        for chain in _chains(search, paid, _ways(search, payer, merchant, paid, trip), trip)
+        if _is_of(chain[0].heads[0], start)
+    ]
+    if chains:
+        legs = [movement.legs for chain in chains for movement in chain]
+        yield Finding(
+            trip.pattern,
+            instance_key(trip.pattern, start.subject, start.counterparty, day // DAY),
+            (start.counterparty,),
+            _subjects(chains),
+            evidence_of(*legs),
+            evidence_of(*(chain[0].heads for chain in chains)),
+        )
+
+
+def _is_of(leg: Observation, start: Observation) -> bool:
+    return (leg.subject, leg.counterparty, leg.first // DAY) == (
+        start.subject,
+        start.counterparty,
+        start.first // DAY,
+    )
+
+
+def _ways(
+    search: Search, payer: list[Alias], merchant: list[Alias], paid: Sequence[Movement], trip: Trip
+) -> list[Way]:
+    """Ways money may have come back, shortest first; those over several accounts at once last."""
+    if not paid:
+        return []
+    graph = search.graph
+    since, most = paid[0].first, 2 * sum(part.cents for part in paid)
+    until = max(part.last for part in paid) + trip.seconds
+    found: list[Way] = []
+    level: list[tuple[Way, int]] = [([payer], until)]
+    for depth in range(trip.transfers):
+        beyond: list[tuple[Way, int]] = []
+        for way, before in level:
+            if search.between(Role.TRANSFER, merchant, way[0], since, before):
+                found.append([merchant, *way])
+            if depth + 1 == trip.transfers:
+                continue
+            on_it = {token for person in (merchant, *way) for token, _ in person}
+            senders: dict[bytes, list[Observation]] = {}
+            for leg in search.into(way[0], Role.TRANSFER, since, before):
+                if leg.subject not in on_it and movements([leg]) and movements([leg])[0].cents <= most:
+                    senders.setdefault(leg.subject, []).append(leg)
+            for token, legs in sorted(senders.items()):
+                if graph.set_aside(token) is None:
+                    person = graph.whoever((token, leg.group) for leg in legs)
+                    beyond.append(([person, *way], legs[-1].first))
+        level = beyond
+    together = []
+    for length in range(3, trip.transfers + 2):
+        ways = [way for way in found if len(way) == length]
+        if len(ways) > 1:
+            together.append([_all(persons) for persons in zip(*ways, strict=True)])
+    return [*found, *together]
+
+
+def _all(persons: Sequence[list[Alias]]) -> list[Alias]:
+    found = dict.fromkeys(alias for person in persons for alias in person)
+    return [alias for alias in found if alias[1] is None or (alias[0], None) not in found]
+
+
+def _chains(
+    search: Search, paid: Sequence[Movement], ways: Sequence[Way], trip: Trip
+) -> list[list[Movement]]:
+    """Payments with a movement for each hop back, each leg in no more than one."""
+    if not ways:
+        return []
+    since, until = paid[0].first, max(part.last for part in paid) + trip.seconds
+    hops = [
+        [movements(search.between(Role.TRANSFER, *hop, since, until)) for hop in pairwise(way)]
+        for way in ways
+    ]
+    used: set[int] = set()
+    found: list[list[Movement]] = []
+    for at in range(len(paid)):
+        for end in range(at + 1, min(at + _LONGEST, len(paid)) + 1):
+            row = paid[at:end]
+            if row[-1].first > row[0].first + trip.seconds or any(_is_used(part, used) for part in row):
+                break
+            chain = next(filter(None, (_back(search, total(row), way, used, trip) for way in hops)), None)
+            if chain is not None:
+                found.append(chain)
+                used.update(leg.place for movement in chain for leg in movement.legs)
+                break
+    return found
+
+
+def _back(
+    search: Search, sent: Movement, hops: Sequence[Sequence[Movement]], used: set[int], trip: Trip
+) -> list[Movement] | None:
+    """A movement for each hop such that all fit together, what was sent first; None where none do."""
+    until = sent.last + trip.seconds
+
+    def on(chain: list[Movement]) -> list[Movement] | None:
+        if len(chain) > len(hops):
+            return chain
+        left = [part for part in hops[len(chain) - 1] if not _is_used(part, used)]
+        search.spend(1)
+        least, most = returned(trip.returns, chain[-1].cents)
+        for part in sums(left, chain[-1].first, until, least, most):
+            whole = on([*chain, part])
+            if whole is not None:
+                return whole
+        return None
+
+    return on([sent])
+
+
+def _is_used(part: Movement, used: set[int]) -> bool:
+    return any(leg.place in used for leg in part.legs)
+
+
+def _subjects(chains: Sequence[Sequence[Movement]]) -> tuple[Subject, ...]:
+    found: dict[bytes, Subject] = {}
+    for chain in chains:
+        for at, movement in enumerate(chain):
+            source = Part.PAYER if at == 0 else Part.MERCHANT if at == 1 else Part.ACCOUNT
+            sink = Part.MERCHANT if at == 0 else Part.PAYER if at == len(chain) - 1 else Part.ACCOUNT
+            for leg in movement.legs:
+                found.setdefault(leg.subject, Subject(leg.subject, leg.subject_type, source))
+                found.setdefault(leg.counterparty, Subject(leg.counterparty, leg.counterparty_type, sink))
+    return tuple(sorted(found.values()))

@@ -1,0 +1,81 @@
+"""Scatter and gather: one source pays several accounts, which all pass it on to one.
+
+What would stand out as one transfer goes through mules at different banks. Source: FATF typologies of mule
+networks; E. Altman et al., "Realistic synthetic financial transactions" (2023), pattern scatter–gather.
+
+Invariants: each account between hands on what it got from the source; firms are none of them; a source that
+is set aside scatters nothing.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from exchange.domain.matching.finding import Finding, Part, Pattern, Subject, evidence_of, instance_key
+from exchange.domain.matching.graph import DAY, Alias
+from exchange.domain.matching.movement import Movement, movements, returned, total
+from exchange.domain.matching.observation import Observation, Role
+from exchange.domain.matching.search import Search
+
+HOUR = 3_600
+
+
+def gathered(search: Search, who: list[Alias], into: Sequence[Movement], day: int) -> Iterator[Finding]:
+    """What an account gathered, of movements into it, that one source had scattered; `day` is the first's."""
+    graph, rules = search.graph, search.rules.collecting_account
+    ends = {(part.heads[0].subject, part.heads[0].group) for part in into}
+    between = sorted(end for end in ends if not graph.is_business(*end))
+    if len(between) < rules.sources:
+        return
+    own = {token for token, _ in who}
+    scattered: dict[bytes, dict[int, tuple[list[Observation], list[Movement]]]] = {}
+    persons = graph.persons(between)
+    for end in between:
+        passed = [part for part in into if part.heads[0].subject == end[0]]
+        since, until = passed[0].first - rules.hours * HOUR, passed[-1].first
+        for row in search.into(graph.who(*end), Role.TRANSFER, since, until):
+            if row.subject not in own:
+                legs, parts = scattered.setdefault(row.subject, {}).setdefault(persons[end], ([], []))
+                legs.append(row)
+                parts += [part for part in passed if part not in parts]
+    for source, mules in sorted(scattered.items()):
+        if len(mules) < rules.sources or graph.set_aside(source) is not None:
+            continue
+        ways = [(movements(legs), parts) for legs, parts in mules.values()]
+        ways = [(sent, parts) for sent, parts in ways if sent and _hands_on(search, sent, parts)]
+        if len(ways) >= rules.sources:
+            yield from _finding(source, ways, day)
+
+
+def _hands_on(search: Search, sent: list[Movement], passed: list[Movement]) -> bool:
+    least, most = returned(search.rules.collecting_account.returns, total(sent).cents)
+    return least <= total(passed).cents <= most
+
+
+def _finding(
+    source: bytes, ways: Sequence[tuple[list[Movement], list[Movement]]], day: int
+) -> Iterator[Finding]:
+    sent = [part for way in ways for part in way[0]]
+    passed = [part for way in ways for part in way[1]]
+    for token in sorted({part.heads[0].counterparty for part in passed}):
+        principal = [
+            part.heads[0]
+            for part in passed
+            if part.heads[0].counterparty == token and part.first // DAY == day
+        ]
+        if principal:
+            yield Finding(
+                Pattern.COLLECTING_ACCOUNT,
+                instance_key(Pattern.COLLECTING_ACCOUNT, source, token, day),
+                (token,),
+                _subjects(source, [leg for part in (*sent, *passed) for leg in part.legs]),
+                evidence_of(leg for part in (*sent, *passed) for leg in part.legs),
+                evidence_of(principal),
+            )
+
+
+def _subjects(source: bytes, legs: Sequence[Observation]) -> tuple[Subject, ...]:
+    found: dict[bytes, Subject] = {}
+    for leg in legs:
+        for token, kind in ((leg.subject, leg.subject_type), (leg.counterparty, leg.counterparty_type)):
+            part = Part.MERCHANT if token == source else Part.ACCOUNT
+            found.setdefault(token, Subject(token, kind, part))
+    return tuple(sorted(found.values()))

@@ -1,0 +1,110 @@
+"""One search in the graph, which looks at a bounded number of legs.
+
+Invariants: a search ends after `steps` legs, however many there are; what it yielded until then stays.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final
+
+from exchange.domain.matching.finding import Finding
+from exchange.domain.matching.graph import DAY, Alias, Graph, order
+from exchange.domain.matching.identity import End
+from exchange.domain.matching.observation import Observation, Role
+
+EVER: Final = 1 << 60
+"""Unix seconds after all others."""
+
+
+class _OutOfStepsError(Exception):
+    """The search has looked at as many legs as it may."""
+
+
+class Search:
+    """What a rule asks of the graph, counted."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.rules = graph.rules
+        self._left = graph.rules.steps
+
+    def spend(self, steps: int) -> None:
+        """Count legs that are looked at."""
+        self._left -= steps
+        if self._left < 0:
+            raise _OutOfStepsError
+
+    def into(self, who: Iterable[Alias], role: Role, since: int = 0, until: int = EVER) -> list[Observation]:
+        """Legs of a role to someone that began in [since, until], the latest of each group."""
+        return self._of(self.graph.into(who, since, until), role)
+
+    def out_of(
+        self, who: Iterable[Alias], role: Role, since: int = 0, until: int = EVER
+    ) -> list[Observation]:
+        """Legs of a role by someone, of those not between two that began in [since, until]."""
+        return self._of(self.graph.out_of(who, since, until), role)
+
+    def about(self, who: Iterable[Alias], role: Role, since: int = 0, until: int = EVER) -> list[Observation]:
+        """What is said of someone in a role that began in [since, until], the latest of each group."""
+        return self._of(self.graph.about(who, since, until), role)
+
+    def between(
+        self, role: Role, source: Iterable[Alias], sink: Sequence[Alias], since: int, until: int
+    ) -> list[Observation]:
+        """Legs of a role from one to another that began in [since, until], in time order."""
+        found = self.graph.between(role, source, sink, since, until)
+        self.spend(len(found))
+        return found
+
+    def said_by(self, seen: Observation, role: Role) -> list[Observation]:
+        """What is said in a role of all the subject's person is known by, whoever says so: reached over
+        persons who meet, so that it is the same from each of them."""
+        asked: set[End] = set()
+        found: dict[int, Observation] = {}
+        ends = {(seen.subject, seen.group)}
+        while ends:
+            asked |= ends
+            rows = self.about(self.graph.whoever(ends), role)
+            found.update((row.place, row) for row in rows)
+            ends = {(row.subject, row.group) for row in rows} - asked
+        return sorted(found.values(), key=order)
+
+    def holdings(self, token: bytes, group: str, value: bytes) -> list[Observation]:
+        """A group's latest observation that links a value to a token, if it is among its latest."""
+        who = [(token, group)]
+        rows = [*self.graph.out_of(who, 0, EVER), *self.graph.about(who, 0, EVER)]
+        saying = [row for row in rows if any(link == value for link, _ in row.links)]
+        self.spend(len(saying))
+        return [max(saying, key=order)] if saying else []
+
+    def _of(self, rows: list[Observation], role: Role) -> list[Observation]:
+        self.spend(len(rows))
+        return [row for row in rows if row.role == role]
+
+
+def concerned(search: Search, seen: Observation, *roles: Role) -> Iterator[Observation]:
+    """The observation, and if it links somebody anew the legs that may have become that person's, the latest
+    first."""
+    if seen.role in roles:
+        yield seen
+    graph = search.graph
+    if not graph.is_news(seen):
+        return
+    who = graph.who(seen.subject, seen.group)
+    since = seen.last - graph.rules.window_days * DAY
+    rows = {
+        row.place: row
+        for found in (graph.out_of, graph.into, graph.about)
+        for row in found(who, since, EVER)
+        if row.role in roles and row.place != seen.place
+    }
+    yield from sorted(rows.values(), key=order, reverse=True)[: graph.rules.fan]
+
+
+def bounded(
+    graph: Graph, seen: Observation, rule: Callable[[Search, Observation], Iterator[Finding]]
+) -> Iterator[Finding]:
+    """What a rule finds until its steps are used up."""
+    try:
+        yield from rule(Search(graph), seen)
+    except _OutOfStepsError:
+        return
