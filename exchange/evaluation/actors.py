@@ -5,7 +5,7 @@ named and took no part in a planted case is a false accusation, whatever the pat
 the best threshold in hindsight, the exchange is not.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -42,20 +42,30 @@ class Score:
 
 def score(planted: frozenset[str], named: Iterable[Named]) -> Score:
     """Of everything named."""
-    entities = frozenset().union(*(each.entities for each in named))
+    entities = entities_of(named)
     return Score(len(entities & planted), len(planted), len(entities))
 
 
-def recalls(cases: Mapping[str, frozenset[str]], named: Iterable[Named]) -> dict[str, Score]:
-    """Recall by class of case; what is named besides is nobody's fault here, so precision means nothing."""
-    entities = frozenset().union(*(each.entities for each in named))
-    return {
-        name: Score(len(entities & actors), len(actors), len(entities & actors))
-        for name, actors in cases.items()
-    }
+def entities_of(named: Iterable[Named]) -> frozenset[str]:
+    """Everybody named."""
+    return frozenset().union(*(each.entities for each in named))
 
 
-def best_at_precision(planted: frozenset[str], named: Sequence[Named], least: float) -> Score:
+def recall(actors: frozenset[str], named: Iterable[Named]) -> Score:
+    """Of a class of actors; who is named besides is no fault of the class, so its precision means nothing."""
+    found = len(entities_of(named) & actors)
+    return Score(found, len(actors), found)
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """A choice made in hindsight, and what it reaches."""
+
+    score: Score
+    believed: Sequence[Named]
+
+
+def best_at_precision(planted: frozenset[str], named: Sequence[Named], least: float) -> Best:
     """The most recall reachable at a precision of at least `least`, choosing in hindsight which patterns and
     which confidences to believe: an upper bound for whoever has to choose beforehand."""
     classes: dict[tuple[str, int], list[Named]] = {}
@@ -64,11 +74,11 @@ def best_at_precision(planted: frozenset[str], named: Sequence[Named], least: fl
     by_precision = sorted(
         classes.values(), key=lambda group: (-score(planted, group).precision, -group[0].confidence)
     )
-    best = Score(0, len(planted), 0)
+    best = Best(Score(0, len(planted), 0), ())
     believed: list[Named] = []
     for group in by_precision:
         believed += group
         reached = score(planted, believed)
-        if reached.precision >= least and reached.found > best.found:
-            best = reached
+        if reached.precision >= least and reached.found > best.score.found:
+            best = Best(reached, tuple(believed))
     return best

@@ -1,11 +1,11 @@
 """From members' flows to what the matcher sees of them, without network and custodians.
 
-Invariants: the gate, the rulebook's roles, bands and slots are the real ones; only the tokens are stand-ins,
-digests of type and value, which join exactly as real tokens do: equal for the same identifier and for nothing
-else. An observation is at hand from the time on at which its member's gate let it pass.
+Invariants: gate, signals, rulebook and reading are the real ones; only the tokens are stand-ins, digests of
+type and value, which join exactly as real tokens do: equal for the same identifier and for nothing else. A
+signal is at hand from the hour on in which its member's gate let it pass.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from functools import cache
 from hashlib import sha256
 from typing import Final, NamedTuple
@@ -13,12 +13,15 @@ from typing import Final, NamedTuple
 from signalexchange.flows import Flow
 from signalexchange.gate import Gate, GateParameters
 from signalexchange.rulebook import Rulebook
-from signalexchange.signals import SignalDraft, Subject, amount_band, cut
+from signalexchange.signals import SALT_SIZE, SIGNAL_ID_SIZE, SignalDraft, Subject, build
+from signalexchange.tokens import Token
+from signalexchange.v1.signal_pb2 import Signal
 
 from exchange.domain.matching.observation import Observation, Role
 
 ROUND: Final = 3_600
 """Seconds between a member's publications."""
+_EPOCH: Final = 1
 
 
 class Published(NamedTuple):
@@ -46,40 +49,46 @@ def batches(said: Iterable[Published], rulebook: Rulebook) -> Iterator[tuple[int
         if batch and each.at != ordered[place - 1].at:
             yield ordered[place - 1].at, batch
             batch = []
-        batch.append(_observation(place, each, roles))
+        tokens = {subject: token(subject) for subject in each.draft.subjects}
+        signal = build(
+            each.draft,
+            tokens,
+            signal_id=place.to_bytes(SIGNAL_ID_SIZE, "big"),
+            salt=bytes(SALT_SIZE),
+            now=each.at,
+        )
+        batch.append(observation(signal, place, each.member, each.member, roles[each.draft.code], echo=False))
     if batch:
         yield ordered[-1].at, batch
 
 
-def token(subject: Subject) -> bytes:
-    """The stand-in for a token: SHA-256 of type and value."""
-    return _token(subject.type, subject.value)
-
-
 @cache
-def _token(kind: int, value: str) -> bytes:
-    return sha256(f"{kind}/{value}".encode()).digest()
+def token(subject: Subject) -> Token:
+    """The stand-in for a token."""
+    value = sha256(f"{subject.type}/{subject.value}".encode()).digest()
+    return Token(subject.type, _EPOCH, value, value)
 
 
-def _observation(place: int, said: Published, roles: Mapping[str, Role]) -> Observation:
-    draft = said.draft
-    counterparty = draft.counterparty
+def observation(
+    signal: Signal, place: int, member: str, group: str, role: Role, *, echo: bool
+) -> Observation:
+    subject, counterparty = signal.subject, signal.counterparty
     return Observation(
-        place=place,
-        signal_id=place.to_bytes(16, "big"),
-        member=said.member,
-        group=said.member,
-        role=roles[draft.code],
-        code=draft.code,
-        subject=token(draft.subject),
-        subject_type=draft.subject.type,
-        counterparty=b"" if counterparty is None else token(counterparty),
-        counterparty_type=0 if counterparty is None else counterparty.type,
-        links=tuple((token(link), link.type) for link in draft.links),
-        band=0 if draft.amount is None else amount_band(draft.amount),
-        first=cut(draft.first_seen),
-        last=cut(draft.last_seen),
-        expires_at=cut(draft.expires_at),
-        confidence=draft.confidence,
-        echo=False,
+        place,
+        signal.signal_id,
+        member,
+        group,
+        role,
+        signal.code,
+        subject.value,
+        subject.type,
+        counterparty.value,
+        counterparty.type,
+        tuple((link.value, link.type) for link in signal.links),
+        signal.amount_band,
+        signal.first_seen,
+        signal.last_seen,
+        signal.expires_at,
+        signal.confidence,
+        echo,
     )
