@@ -3,8 +3,6 @@
 import asyncio
 import csv
 import json
-import os
-import sys
 import time
 from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator
@@ -20,6 +18,7 @@ from signalexchange.entry_payloads import parse_header
 from signalexchange.v1.log_entry_pb2 import EntryType
 
 from exchange.pki import Authority
+from tests.support.commands import run
 from tests.support.exchange import deploy
 from tests.support.sdk import PURPOSE, World, luhn, world
 
@@ -57,40 +56,6 @@ def write_signals(path: Path, numbers: range, **changes: str) -> Path:
 async def exchange(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     async with world(tmp_path_factory.mktemp("world")) as running:
         yield running
-
-
-class Run:
-    """How a command ended."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code = code
-        self.out = out
-        self.err = err
-
-    @property
-    def json(self) -> Any:
-        assert self.code == 0, self.err
-        return json.loads(self.out)
-
-
-async def run(world: World, party: str, *arguments: str, stdin: str = "") -> Run:
-    """Run the command as the party, in a process of its own."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-c", "from signalexchange.cli import main; main()"),
-        *arguments,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "SIGNALEXCHANGE_CONFIG": str(world.config_path(party))},
-    )
-    try:
-        out, err = await asyncio.wait_for(process.communicate(stdin.encode()), 60)
-    finally:
-        if process.returncode is None:
-            process.kill()
-    assert process.returncode is not None
-    return Run(process.returncode, out.decode(), err.decode())
 
 
 @online

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from signalexchange.config import MemberConfig
-from signalexchange.connection import LOOK_UP, SUBSCRIBE, TIMEOUT, UNSUBSCRIBE, Connection
+from signalexchange.connection import LOOK_UP, RELIABILITY, SUBSCRIBE, TIMEOUT, UNSUBSCRIBE, Connection
 from signalexchange.credentials import Sign, TlsFiles, load_signing_key, read_file
 from signalexchange.errors import ConfigError, RefusedError, VerificationError
 from signalexchange.journal import Journal
@@ -25,6 +25,7 @@ from signalexchange.token_client import Progress
 from signalexchange.token_source import TokenSource
 from signalexchange.tokens import TOKEN_SIZE, Token
 from signalexchange.v1.identifier_pb2 import IdentifierType, SubjectToken
+from signalexchange.v1.outcome_service_pb2 import GetReliabilityRequest, GetReliabilityResponse, Outcome
 from signalexchange.v1.signal_pb2 import WithdrawalReason
 from signalexchange.v1.signal_service_pb2 import (
     LookUpSubjectsRequest,
@@ -190,6 +191,23 @@ class ExchangeClient:
     ) -> Acknowledged:
         """Withdraw 1 to 1,000 signals of the member's own. See `Publisher.withdraw`."""
         return await self.publisher.withdraw(signal_ids, reason, self._clock(), timeout)
+
+    async def report_outcomes(
+        self,
+        outcomes: Iterable[Outcome],
+        *,
+        timeout: float = TIMEOUT,  # noqa: ASYNC109
+    ) -> Acknowledged:
+        """Report 1 to 1,000 outcomes of signals or matches. See `Publisher.report`."""
+        return await self.publisher.report(outcomes, self._clock(), timeout)
+
+    async def reliability(
+        self,
+        *,
+        timeout: float = TIMEOUT,  # noqa: ASYNC109
+    ) -> GetReliabilityResponse:
+        """What outcomes say of the member's own group as issuer, and of each code and pattern."""
+        return await self._hub.call(RELIABILITY, GetReliabilityRequest(), timeout)
 
     async def resume_pending(self, *, timeout: float = TIMEOUT) -> list[Acknowledged | RefusedError]:  # noqa: ASYNC109
         """Send again what a crash or a lost answer left undecided. See `Publisher.resume_pending`."""

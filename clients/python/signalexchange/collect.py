@@ -15,6 +15,7 @@ from signalexchange.errors import MalformedError, RefusedError
 from signalexchange.evidence import EvidenceFolder, HeldReceipt, Opening, read_openings
 from signalexchange.journal import Journal, Kind
 from signalexchange.note import split_note
+from signalexchange.v1.outcome_service_pb2 import ReportOutcomesRequest
 from signalexchange.v1.signal_service_pb2 import PublishSignalsRequest, WithdrawSignalsRequest
 from signalexchange.v1.transparency_service_pb2 import OpenedEntry
 
@@ -113,7 +114,11 @@ def keep_receipts(journal: Journal, folder: Path) -> int:
     many.
     """
     evidence, count = EvidenceFolder(folder), 0
-    for kind, message in ((Kind.BATCH, PublishSignalsRequest), (Kind.ORDER, WithdrawSignalsRequest)):
+    for kind, message in (
+        (Kind.BATCH, PublishSignalsRequest),
+        (Kind.ORDER, WithdrawSignalsRequest),
+        (Kind.REPORT, ReportOutcomesRequest),
+    ):
         for sent in journal.history(kind):
             if sent.index is not None:
                 statement = message.FromString(sent.request).statement

@@ -24,6 +24,7 @@ from signalexchange.credentials import TlsFiles
 from signalexchange.errors import ConfigError, MalformedError
 from signalexchange.rpc_errors import refusal_from
 from signalexchange.v1 import membership_service_pb2 as membership
+from signalexchange.v1 import outcome_service_pb2 as outcomes
 from signalexchange.v1 import signal_service_pb2 as signals
 from signalexchange.v1 import token_service_pb2 as tokens
 from signalexchange.v1 import transparency_service_pb2 as transparency
@@ -98,13 +99,20 @@ PROPOSE_ROSTER = Method(
 SUSPEND = Method(
     "MembershipService", "SuspendMember", membership.SuspendMemberRequest, membership.SuspendMemberResponse
 )
+REPORT_OUTCOMES = Method(
+    "OutcomeService", "ReportOutcomes", outcomes.ReportOutcomesRequest, outcomes.ReportOutcomesResponse
+)
+RELIABILITY = Method(
+    "OutcomeService", "GetReliability", outcomes.GetReliabilityRequest, outcomes.GetReliabilityResponse
+)
 KEY_MANIFEST = Method(
     "TokenService", "GetKeyManifest", tokens.GetKeyManifestRequest, tokens.GetKeyManifestResponse
 )
 
 METHODS: tuple[Method[Message, Message], ...] = (
     PUBLISH, WITHDRAW, LOOK_UP, SUBSCRIBE, UNSUBSCRIBE, WATCH, CHECKPOINT, INCLUSION_PROOF, CONSISTENCY_PROOF,
-    LEAVES, OPEN_ENTRIES, ROSTER, PROPOSE_ROSTER, SUSPEND, KEY_MANIFEST,
+    LEAVES, OPEN_ENTRIES, ROSTER, PROPOSE_ROSTER, SUSPEND, REPORT_OUTCOMES, RELIABILITY,
+    KEY_MANIFEST,
 )  # type: ignore[assignment] # fmt: skip
 
 

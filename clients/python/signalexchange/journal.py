@@ -1,8 +1,8 @@
 """The member's local journal: what leads from a token or a signal back to the member's own reference.
 
-Invariants: a batch or an order is journalled, byte for byte, before it is sent, so that after a crash the
-very same bytes are sent again; what was prepared first under an id stays, unless the hub refused it for
-good; a batch's signals can be found by id, token and reference from the moment it is prepared. The file
+Invariants: a batch, an order or a report is journalled, byte for byte, before it is sent, so that after a
+crash the very same bytes are sent again; what was prepared first under an id stays, unless the hub refused it
+for good; a batch's signals can be found by id, token and reference from the moment it is prepared. The file
 itself is described in `sealed_store`.
 """
 
@@ -26,6 +26,7 @@ class Kind(IntEnum):
     SIGNAL = 3
     SUBJECT = 4
     STATE = 5
+    REPORT = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +48,9 @@ class SignalNote:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A batch or an order as it was, or is to be, sent, and what became of it.
+    """A batch, an order or a report of outcomes as it was, or is to be, sent, and what became of it.
 
-    `kind` is BATCH or ORDER, `request` the serialised request, `state` "prepared", "acknowledged" or
+    `kind` is BATCH, ORDER or REPORT, `request` the serialised request, `state` "prepared", "acknowledged" or
     "refused", `index` and `checkpoint` those of the receipt, `problem` why it was refused.
     """
 
@@ -98,7 +99,7 @@ class Journal:
         return digest.digest()[:BATCH_ID_SIZE]
 
     def prepare(self, kind: Kind, id_: bytes, request: bytes, signals: Sequence[SignalNote] = ()) -> Sent:
-        """Keep a batch or an order, with its signals' notes, before it is sent for the first time.
+        """Keep a batch, an order or a report, with its signals' notes, before it is sent for the first time.
 
         Returns what is to be sent: another process may have prepared the same id meanwhile, and its bytes
         stay.
@@ -117,14 +118,14 @@ class Journal:
         return sent
 
     def acknowledge(self, sent: Sent, index: int, checkpoint: bytes) -> Sent:
-        """Keep the receipt of a prepared batch or order."""
+        """Keep the receipt of what was prepared."""
         done = replace(sent, state="acknowledged", index=index, checkpoint=checkpoint, problem="")
         with self._store.transaction():
             self._put_sent(done)
         return done
 
     def refuse(self, sent: Sent, problem: str, signal_ids: Iterable[bytes] = ()) -> None:
-        """Note that a batch or order was refused for good: it is not sent again as it is.
+        """Note that something was refused for good: it is not sent again as it is.
 
         `signal_ids` are a batch's signals, which never came to be; their notes go.
         """
@@ -134,16 +135,16 @@ class Journal:
                 self._store.delete(Kind.SIGNAL, signal_id)
 
     def sent(self, kind: Kind, id_: bytes) -> Sent | None:
-        """The batch or order of that id."""
+        """The batch, order or report of that id."""
         found = self._store.get(kind, id_)
         return None if found is None else _sent(kind, *found)
 
     def pending(self) -> list[Sent]:
-        """Batches and orders whose fate is unknown, oldest first."""
+        """What was prepared and whose fate is unknown, oldest first."""
         return [_sent(*row) for row in self._store.pending()]
 
     def history(self, kind: Kind) -> Iterator[Sent]:
-        """Every batch or every order, oldest first."""
+        """Everything of a kind that was prepared, oldest first."""
         return (_sent(*row) for row in self._store.scan(kind))
 
     def signal(self, signal_id: bytes) -> SignalNote | None:

@@ -1,4 +1,4 @@
-"""Publishing and withdrawing: everything is journalled before it is sent, and sent again byte for byte.
+"""Publishing, withdrawing, reporting outcomes: all is journalled first, and sent again byte for byte.
 
 Invariants: the same drafts are the same batch, whatever crashed in between; a refusal for good frees the
 batch id's bytes, so that the batch can be made anew, and tells that it was never stored; a receipt is kept
@@ -10,20 +10,23 @@ import asyncio
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 from google.protobuf.message import DecodeError
 
-from signalexchange.connection import PUBLISH, TIMEOUT, WITHDRAW, Connection
+from signalexchange.connection import PUBLISH, REPORT_OUTCOMES, TIMEOUT, WITHDRAW, Connection
 from signalexchange.credentials import Sign
 from signalexchange.envelope import open_batch, open_withdrawal, sign_batch, sign_withdrawal
 from signalexchange.errors import ConfigError, MalformedError, RefusedError, VerificationError
 from signalexchange.journal import Journal, Kind, Sent, SignalNote
 from signalexchange.log_client import LogClient
+from signalexchange.outcomes import about, open_outcomes, sign_outcomes
 from signalexchange.roster import Roster
 from signalexchange.roster_client import RosterClient
 from signalexchange.signals import SALT_SIZE, SIGNAL_ID_SIZE, SignalDraft, Subject, build, check, record
 from signalexchange.token_source import TokenSource
 from signalexchange.tokens import Token
+from signalexchange.v1.outcome_service_pb2 import Outcome, ReportOutcomesRequest
 from signalexchange.v1.signal_pb2 import Signal, WithdrawalReason
 from signalexchange.v1.signal_service_pb2 import PublishSignalsRequest, WithdrawSignalsRequest
 
@@ -37,6 +40,8 @@ FOR_GOOD = frozenset(
         "EPOCH_NOT_VALID",
         "SIGNAL_ID_REUSED",
         "SIGNAL_UNKNOWN",
+        "MATCH_UNKNOWN",
+        "OUTCOME_CONFLICT",
     }
 )
 # Reasons after which bytes and notes are kept, as the signals may be live or may yet pass; and what to do.
@@ -54,7 +59,7 @@ KEPT = {
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """A batch or an order that the hub made durable: its 16-byte id, its signals, and the receipt.
+    """A batch, an order or a report that the hub made durable: its 16-byte id, its signals, and the receipt.
 
     `repeated` says that the hub had it before.
     """
@@ -77,7 +82,7 @@ class Identity:
 
 
 class Publisher:
-    """Signs and sends a member's batches and orders."""
+    """Signs and sends a member's batches, orders and reports."""
 
     def __init__(
         self, hub: Connection, log: LogClient, rosters: RosterClient, journal: Journal, identity: Identity
@@ -163,6 +168,40 @@ class Publisher:
             sent = await asyncio.to_thread(self._journal.prepare, Kind.ORDER, order_id, encoded)
         return await self._send(sent, timeout)
 
+    async def report(
+        self,
+        outcomes: Iterable[Outcome],
+        now: int,
+        timeout: float = TIMEOUT,  # noqa: ASYNC109
+    ) -> Acknowledged:
+        """Report 1 to 1,000 outcomes, each about another signal or match.
+
+        The same ones again are the same report until it is acknowledged, and then another: a verdict given
+        again answers a dispute. Raises RefusedError (SIGNAL_UNKNOWN, MATCH_UNKNOWN, OUTCOME_CONFLICT where
+        another verdict stands).
+        """
+        given = sorted(outcomes, key=about)
+        rows = [each.SerializeToString() for each in given]
+        for number in count():
+            report_id = self._journal.batch_id([b"outcomes", number.to_bytes(4, "big"), *rows])
+            sent = await asyncio.to_thread(self._journal.sent, Kind.REPORT, report_id)
+            if sent is None or sent.state != "acknowledged":
+                break
+        if sent is None or sent.state == "refused":
+            roster = await self._rosters.roster()
+            request = sign_outcomes(
+                given,
+                origin=roster.origin,
+                member=self._identity.member,
+                key_id=self._identity.key_id,
+                report_id=report_id,
+                sign=self._identity.sign,
+            )
+            open_outcomes(request.statement, request.signature, self._public_key(roster, now))
+            encoded = request.SerializeToString()
+            sent = await asyncio.to_thread(self._journal.prepare, Kind.REPORT, report_id, encoded)
+        return await self._send(sent, timeout)
+
     async def resume_pending(self, timeout: float = TIMEOUT) -> list[Acknowledged | RefusedError]:  # noqa: ASYNC109
         """Send again what was prepared and not acknowledged, oldest first; the outcome of each.
 
@@ -210,18 +249,22 @@ class Publisher:
         return key
 
     async def _send(self, sent: Sent, timeout: float) -> Acknowledged:  # noqa: ASYNC109
+        ids: tuple[bytes, ...] = ()
         if sent.kind is Kind.BATCH:
             batch, ids = signals_of(sent.request)
-        else:
-            order = WithdrawSignalsRequest.FromString(sent.request)
-            ids = ()
         try:
-            if sent.kind is Kind.BATCH:
-                published = await self._hub.call(PUBLISH, batch, timeout)
-                receipt, repeated = published.receipt, published.repeated_batch
-            else:
-                withdrawn = await self._hub.call(WITHDRAW, order, timeout)
-                receipt, repeated = withdrawn.receipt, withdrawn.repeated_order
+            match sent.kind:
+                case Kind.BATCH:
+                    published = await self._hub.call(PUBLISH, batch, timeout)
+                    receipt, repeated = published.receipt, published.repeated_batch
+                case Kind.ORDER:
+                    order = WithdrawSignalsRequest.FromString(sent.request)
+                    withdrawn = await self._hub.call(WITHDRAW, order, timeout)
+                    receipt, repeated = withdrawn.receipt, withdrawn.repeated_order
+                case _:
+                    report = ReportOutcomesRequest.FromString(sent.request)
+                    reported = await self._hub.call(REPORT_OUTCOMES, report, timeout)
+                    receipt, repeated = reported.receipt, reported.repeated_report
         except RefusedError as error:
             if error.reason in FOR_GOOD and sent.state == "prepared":
                 await asyncio.to_thread(self._journal.refuse, sent, str(error), ids)

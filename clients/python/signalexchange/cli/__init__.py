@@ -15,6 +15,7 @@ from signalexchange.cli.doctor import doctor
 from signalexchange.cli.flows import publish_flows
 from signalexchange.cli.journal import journal
 from signalexchange.cli.log import log
+from signalexchange.cli.outcomes import outcomes
 from signalexchange.cli.publishing import publish, withdraw
 from signalexchange.cli.roster import notices, roster
 
@@ -51,6 +52,7 @@ _COMMANDS = (
     publish,
     publish_flows,
     withdraw,
+    outcomes,
     journal,
     log,
     roster,

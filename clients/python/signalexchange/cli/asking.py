@@ -231,7 +231,8 @@ def _row(answer: Answer) -> tuple[object, ...]:
     known = _risk(risk)
     reasons = ", ".join(f"{reason['code']} ({reason['contribution']})" for reason in known["reasons"])
     person = "yes" if risk.human_review else "no"
-    return (risk.score, known["band"], known["advice"], person, risk.groups, risk.freshness_days, reasons)
+    advice = known["advice"] + (" (disputed)" if risk.disputed else "")
+    return (risk.score, known["band"], advice, person, risk.groups, risk.freshness_days, reasons)
 
 
 def _answer(answer: Answer) -> dict[str, Any]:
@@ -262,6 +263,7 @@ def _risk(risk: SubjectRisk) -> dict[str, Any]:
         "human_review": risk.human_review,
         "notice_code": risk.notice_code,
         "handling": enum_name(Tlp, risk.handling, "TLP_"),
+        "disputed": risk.disputed,
     }
 
 

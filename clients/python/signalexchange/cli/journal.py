@@ -53,9 +53,9 @@ def init() -> None:
 @journal.command("list")
 @json_option
 def list_(as_json: bool) -> None:
-    """List every batch and every withdrawal, oldest first."""
+    """List every batch, every withdrawal and every report of outcomes, oldest first of each."""
     with _open() as opened:
-        everything = [*opened.history(Kind.BATCH), *opened.history(Kind.ORDER)]
+        everything = [sent for kind in (Kind.BATCH, Kind.ORDER, Kind.REPORT) for sent in opened.history(kind)]
     _show(everything, as_json)
 
 
