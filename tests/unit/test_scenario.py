@@ -8,6 +8,7 @@ import pyarrow.parquet
 import pytest
 from click.testing import CliRunner
 from signalexchange.errors import ConfigError
+from signalexchange.flows import Flow, read_flows
 from signalexchange.identifiers import TYPE_NAMES, normalise
 
 from exchange.cli import main
@@ -169,10 +170,10 @@ def test_the_network_is_the_real_case_scaled(city: City) -> None:
     assert 1_500 < case.total / 60 < 2_300
 
 
-@pytest.mark.parametrize("seed", [2, 3])
-def test_every_actor_shows_in_the_rows_of_its_case(seed: int) -> None:
+@pytest.mark.parametrize("name", ["city", "small"])
+def test_every_actor_shows_in_the_rows_of_its_case(name: str, request: pytest.FixtureRequest) -> None:
     """Nobody is called an actor of whom no member has seen anything."""
-    city = generate(seed, Size(people=1_500, merchants=150, days=40))
+    city: City = request.getfixturevalue(name)
     for case in city.truth.cases:
         rows = case_rows(city, case)
         named = {(type_, value) for row in rows for type_, value in (
@@ -277,21 +278,31 @@ def test_look_alikes_are_as_common_as_what_is_planted(city: City) -> None:
         assert count(member, False, pays_a_person) > 5 * count(member, True, pays_a_person) > 0
 
 
-def test_the_command_writes_the_files_and_says_what_it_made(tmp_path: Path) -> None:
+def test_the_command_writes_the_files_and_says_what_it_made(tmp_path: Path, small: City) -> None:
     arguments = ["scenario", "--seed", "5", "--folder", str(tmp_path / "city")]
     size = ["--people", "700", "--merchants", "80", "--days", "30"]
     result = CliRunner().invoke(main, [*arguments, *size])
     assert result.exit_code == 0, result.output
     assert "merchant-hopping" in result.output
-    made = generate(5, SMALL)
-    for member, rows in made.views.items():
+    for member, rows in small.views.items():
         table = pyarrow.parquet.read_table(tmp_path / "city" / member / "flows.parquet")
         assert table.schema.equals(files.SCHEMA)
         assert table.column_names == list(Row._fields)
         assert [tuple(row.values()) for row in table.to_pylist()] == [tuple(row) for row in rows]
     truth = json.loads((tmp_path / "city" / "truth.json").read_text("utf-8"))
-    assert truth == json.loads(files.truth_text(made))
+    assert truth == json.loads(files.truth_text(small))
     assert {case["typology"] for case in truth["cases"]} == set(TYPOLOGIES)
+
+
+def test_members_can_read_their_files(tmp_path: Path, small: City) -> None:
+    for member, rows in small.views.items():
+        rows = rows[:1_500]  # enough of each kind
+        pyarrow.parquet.write_table(files.table(rows), tmp_path / f"{member}.parquet")
+        flows = list(read_flows(tmp_path / f"{member}.parquet"))
+        for flow, row in zip(flows, rows, strict=True):
+            assert isinstance(flow, Flow)
+            assert (flow.time, float(flow.amount), flow.credit) == (row.time, row.amount, row.credit)
+            assert (flow.kind.name.lower(), flow.reference) == (row.kind, row.reference)
 
 
 @pytest.mark.parametrize("option", [("--people", "10"), ("--days", "3"), ("--merchants", "800")])
