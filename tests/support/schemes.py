@@ -12,12 +12,18 @@ from typing import Any, Final, NamedTuple
 
 from signalexchange.rulebook import Rulebook, default_text
 from signalexchange.v1.identifier_pb2 import IdentifierType as Type
+from signalexchange.v1.match_service_pb2 import Match as MatchMessage
+from signalexchange.v1.signal_service_pb2 import ACTION_ALLOW
 
+from exchange.domain.matching.advice import advise
 from exchange.domain.matching.changes import Changes
 from exchange.domain.matching.finding import Pattern
 from exchange.domain.matching.match import Match
 from exchange.domain.matching.matcher import Matcher
 from exchange.domain.matching.observation import Observation, Role
+from exchange.domain.matching.view import Caller, view
+from exchange.domain.membership import Membership
+from tests.support.rosters import Rosters
 
 HOUR: Final = 3_600
 DAY: Final = 86_400
@@ -25,6 +31,8 @@ START: Final = 1_790_035_200 // DAY * DAY
 """A midnight (UTC)."""
 RULEBOOK: Final = Rulebook.parse(default_text())
 BAND: Final = 90
+PHONE: Final = Type.IDENTIFIER_TYPE_PHONE
+MEMBERSHIP: Final = Membership(Rosters().chain, RULEBOOK, (0,))
 Token = tuple[bytes, int]
 Reporter = tuple[str, str]
 """A member and its controlling group."""
@@ -211,6 +219,24 @@ class Town:
 
     def judge(self, match: Match, group: str, verdict: int) -> None:
         self.changes.append(self.matcher.judge(match.match_id, group, verdict, self.now))
+
+    def advice(self, match: Match, *, now: int | None = None) -> dict[bytes, int]:
+        """Advice about each subject of a match."""
+        at = self.now if now is None else now
+        return {
+            subject.token: advise(self.matcher, match, subject.token, self.rulebook, at)
+            for subject in match.subjects
+        }
+
+    def strongest(self, *, now: int | None = None) -> int:
+        """The strongest advice about anybody."""
+        every = [self.advice(match, now=now).values() for match in self.matches()]
+        return max((advice for found in every for advice in found), default=int(ACTION_ALLOW))
+
+    def view(self, match: Match, reporter: Reporter) -> MatchMessage:
+        """What a member is shown of a match; it submitted every token."""
+        member, group = reporter
+        return view(self.matcher, match, Caller(member, group, lambda _: (PHONE, 1)), MEMBERSHIP, self.now)
 
     def matches(self, pattern: Pattern | None = None) -> list[Match]:
         """Matches of a pattern, or all."""
