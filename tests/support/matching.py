@@ -79,15 +79,16 @@ def loop(
     echo: str = "",
 ) -> list[Observation]:
     """A payment and the money back to the payer three hours later, each told by a group of its own."""
-    lender, bank = groups
+    lender, bank = groups[0], groups[1]
     return [
         said(place, lender, Role.PAYMENT, payer, merchant, at=at, echo=lender in echo),
         said(place + 1, bank, Role.TRANSFER, merchant, payer, band=79, at=at + 3 * HOUR, echo=bank in echo),
     ]
 
 
-def new_matcher(min_groups: int = 2) -> Matcher:
-    ids = count(1)
+def new_matcher(min_groups: int = 2, *, made: int = 0) -> Matcher:
+    """A matcher whose ids go on after so many matches."""
+    ids = count(made + 1)
     return Matcher(RULEBOOK.matching, lambda: next(ids).to_bytes(16, "big"), min_groups=min_groups)
 
 

@@ -163,7 +163,7 @@ def test_a_refutation_removes_only_what_its_group_told() -> None:
     matcher.observe([*loop(1, "ab"), *loop(11, "bc", payer="phone 2")], NOW)
     (match,) = standing(matcher)
     changes = matcher.judge(match.match_id, "a", Verdict.REFUTED, NOW)
-    assert match.status == MatchStatus.OPEN
+    assert match.stands
     assert match.groups == {"b", "c"}
     assert token("phone 1") not in {subject.token for subject in match.subjects}
     assert changes.told == {match.match_id}

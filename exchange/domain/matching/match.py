@@ -159,7 +159,7 @@ class Match:
     instances: dict[bytes, Instance] = field(default_factory=dict)
     settled: dict[bytes, Instance] = field(default_factory=dict)
     aside: set[bytes] = field(default_factory=set)
-    renamed: int = 0
+    renamed: int = field(default=0, compare=False)
     supports: dict[tuple[bytes, frozenset[str]], Support | None] = field(default_factory=dict, compare=False)
     _groups: Counter[str] = field(default_factory=Counter)
     _members: Counter[str] = field(default_factory=Counter)

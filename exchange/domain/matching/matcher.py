@@ -12,7 +12,15 @@ from typing import Final, Protocol
 
 from signalexchange.patterns import Matching
 
-from exchange.domain.matching import funds_loop
+from exchange.domain.matching import (
+    bust_out,
+    collecting_account,
+    funds_loop,
+    merchant_hopping,
+    payer_ring,
+    refund_loop,
+    repay_and_respend,
+)
 from exchange.domain.matching.changes import Changes
 from exchange.domain.matching.confidence import NONE, Confidence, confidence
 from exchange.domain.matching.finding import Finding, Pattern
@@ -46,6 +54,12 @@ class Rule(Protocol):
 
 RULES: Final[Mapping[Pattern, Rule]] = {
     Pattern.FUNDS_LOOP: funds_loop,
+    Pattern.REFUND_LOOP: refund_loop,
+    Pattern.PAYER_RING: payer_ring,
+    Pattern.MERCHANT_HOPPING: merchant_hopping,
+    Pattern.REPAY_AND_RESPEND: repay_and_respend,
+    Pattern.BUST_OUT: bust_out,
+    Pattern.COLLECTING_ACCOUNT: collecting_account,
 }
 LEGS: Final = (Role.PAYMENT, Role.TRANSFER, Role.REFUND)
 _SEARCHES: Final = 8
