@@ -40,6 +40,9 @@ lint: install ## format, lint, strict types, import rules, contract, freshness o
 	@$(MAKE) --no-print-directory generate OUT=var/generated
 	diff -r -x __pycache__ var/generated/signalexchange/v1 clients/python/signalexchange/v1
 
+evaluate: install ## precision and recall of matching on cities nobody tuned on: a table, var/evaluate/report.json, recall.svg
+	$(BIN)/exchange-hub evaluate --folder var/evaluate
+
 bench: install ## the benchmarks: a table and var/bench/report.json
 	$(BIN)/python -m tests.bench
 
@@ -63,4 +66,4 @@ lock: ## compile requirements/*.in anew
 	$(COMPILE) -o requirements/dev.txt requirements/dev.in
 	$(COMPILE) -c requirements/dev.txt -o requirements/run.txt requirements/run.in
 
-.PHONY: help install demo test lint bench generate format lock
+.PHONY: help install demo test lint evaluate bench generate format lock

@@ -62,7 +62,7 @@ FOUNDERS = (
     PartySpec("operator", "operator", "hub-operator"),
 )
 CUSTODIANS = {"custodian-a": "north-holding", "custodian-b": "lotus-group", "custodian-c": "notary-house"}
-TYPES = ("phone", "card", "iban", "merchant", "account", "device", "address")
+TYPES = ("phone", "national_id_cn", "card", "iban", "merchant", "account", "device", "address")
 
 
 @dataclass(frozen=True)

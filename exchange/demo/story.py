@@ -28,11 +28,11 @@ from exchange.demo import books, report, scan
 from exchange.demo.generator import generate
 from exchange.demo.identities import CONTROL_PHONE, merchant_of, phone_of
 from exchange.demo.processes import Agent, Crew
-from exchange.demo.progress import Steps
 from exchange.demo.ranking import Ranking
 from exchange.demo.reference import plain_counts
 from exchange.demo.run import DemoOptions
 from exchange.demo.transactions import DAY, Table, days_of, issued_by, load
+from exchange.progress import Steps
 from exchange.provision import Deployment, Plan, provision
 
 EVALUATED_FROM = 28

@@ -5,9 +5,9 @@ Invariant: a token that is nobody's of the city is somebody all the same, so tha
 
 from collections.abc import Iterable
 
+from signalexchange.cells import TYPES
 from signalexchange.identifiers import normalise
 from signalexchange.signals import Subject
-from signalexchange.cells import TYPES
 
 from exchange.evaluation.observing import token
 from exchange.scenario.truth import Truth

@@ -100,7 +100,7 @@ def write(report: Mapping[str, Any], found: Sequence[Found], folder: Path) -> No
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(report, ensure_ascii=False, indent=2) + "\n"
     (folder / "report.json").write_text(text, "utf-8")
-    rows = {
+    rows: dict[str, Sequence[float]] = {
         "all actors": (
             report["exchange"]["recall"],
             report["alone"][report["best_member_alone"]]["recall"],

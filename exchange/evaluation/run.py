@@ -10,9 +10,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from exchange.demo.progress import Steps
 from exchange.evaluation import report, seeds
 from exchange.evaluation.city import Found, evaluate
+from exchange.progress import Steps
 
 
 def run(folder: Path, count: int, chosen: tuple[int, ...] = ()) -> None:
