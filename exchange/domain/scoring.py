@@ -63,8 +63,8 @@ class Evidence(NamedTuple):
 class Matched(NamedTuple):
     """One match as the model sees it, what the caller's group reported left out.
 
-    `confidence` is in permille; `without` says what it would be without each of `groups`, 0 where the match
-    wouldn't stand; `last_seen` and `tlp` as of Evidence.
+    `confidence` is in permille; `groups` tell of it; `without` says what the confidence would be without each
+    group that matters to it, 0 where the match wouldn't stand; `last_seen` and `tlp` as of Evidence.
     """
 
     pattern: str
@@ -247,7 +247,7 @@ def _without_any_one(
     reliability: Reliability | None,
 ) -> Action.ValueType:
     """The advice as far as it stands without any one group's signals, part in matches and outcomes."""
-    accusers = {group for group, _ in said}.union(*[match.groups for match in matches])
+    accusers = {group for group, _ in said}.union(*[match.without for match in matches])
     if reliability is not None:
         accusers |= reliability.reporters
     factors = NO_OUTCOMES

@@ -9,23 +9,55 @@ from hypothesis import strategies as st
 from signalexchange.rulebook import Purpose, Rulebook, default_text
 from signalexchange.v1.signal_service_pb2 import Action, ContributionBucket, RiskBand
 
-from exchange.domain.scoring import DAY, Evidence, assess, decay, permille, uncapped_advice
+from exchange.domain.reliability import Reliability, Tally
+from exchange.domain.scoring import DAY, Evidence, Matched, assess, decay, permille, uncapped_advice
 
 RULEBOOK = Rulebook.parse(default_text())
 NOW = 1_800_000_000
 TOKEN = bytes(32)
 CODES = [code.code for code in RULEBOOK.codes if not code.needs_links]
 
+GROUPS = ["north", "south", "lotus", "river"]
+PATTERNS = ["funds-loop", "payer-ring"]
+
 evidence = st.builds(
     Evidence,
-    group=st.sampled_from(["north", "south", "lotus", "river"]),
+    group=st.sampled_from(GROUPS),
     code=st.sampled_from(CODES),
     confidence=st.integers(0, 100),
     grade=st.integers(1, 3),
     tlp=st.integers(1, 4),
     last_seen=st.integers(0, 400).map(lambda days: NOW - days * DAY // 2),
+    echo=st.just(False),
+    disputed=st.just(False),
 )
-cases = st.lists(evidence, max_size=40)
+cases = st.lists(evidence, max_size=16)
+rumours = st.lists(
+    st.builds(lambda item, echo: item._replace(echo=echo), evidence, st.booleans()), max_size=16
+)
+reported = st.lists(
+    st.builds(
+        Tally,
+        issuer=st.sampled_from([*GROUPS, ""]),
+        code=st.sampled_from([*CODES[:3], *PATTERNS, ""]),
+        reporter=st.sampled_from([*GROUPS, "cloud"]),
+        confirmed=st.integers(0, 12),
+        refuted=st.integers(0, 12),
+    ),
+    max_size=6,
+)
+
+
+@st.composite
+def matched(draw: st.DrawFn) -> Matched:
+    """A match of two groups or more; without one of them it stands less surely, or not at all."""
+    groups = draw(st.lists(st.sampled_from(GROUPS), min_size=2, max_size=4, unique=True))
+    confidence = draw(st.integers(1, 1000))
+    without = {group: draw(st.sampled_from([0, confidence // 2, confidence])) for group in groups}
+    return Matched(draw(st.sampled_from(PATTERNS)), confidence, groups, without, 3, NOW)
+
+
+found = st.lists(matched(), max_size=4)
 purposes = st.sampled_from(RULEBOOK.purposes)
 
 
@@ -39,26 +71,132 @@ def screening() -> Purpose:
     return purpose
 
 
-def uncapped(items: list[Evidence], purpose: Purpose) -> int:
-    """Advice of the evidence as if any number of groups were enough, from the formula itself."""
-    weights: dict[str, int] = {}
+def reliability(items: list[Tally]) -> Reliability:
+    """Where every party is a group of its own."""
+    return Reliability(RULEBOOK.matching.reliability, lambda member: member, items)
+
+
+def uncapped(
+    items: list[Evidence], matches: list[Matched], tallies: list[Tally], purpose: Purpose, without: str
+) -> int:
+    """Advice on all that others than one group said, as if any number of groups were enough, from the formula
+    itself."""
+    factors = reliability([tally for tally in tallies if tally.reporter != without]).factors
+    said: dict[tuple[str, str], int] = {}
     for item in items:
         rule = RULEBOOK.code(item.code)
         assert rule is not None
-        factor = decay(NOW - item.last_seen, rule.half_life_days * DAY)
-        weight = rule.weights.of(item.grade) * item.confidence * factor // (100 << 16)
-        weights[item.group] = weights.get(item.group, 0) + weight
-    return uncapped_advice(weights.values(), RULEBOOK.model, purpose)
+        if item.group != without and not item.echo:
+            factor = decay(NOW - item.last_seen, rule.half_life_days * DAY)
+            weight = rule.weights.of(item.grade) * item.confidence * factor // (100 << 16)
+            said[item.group, item.code] = said.get((item.group, item.code), 0) + weight
+    weights = dict.fromkeys(GROUPS, 0)
+    for (group, code), weight in said.items():
+        weights[group] += (
+            weight * factors.groups.get(group, 1000) * factors.codes.get(code, 1000) // 1_000_000
+        )
+    strongest = dict.fromkeys(PATTERNS, 0)
+    for match in matches:
+        confidence = match.without.get(without, match.confidence)
+        weight = RULEBOOK.model.match * confidence * factors.codes.get(match.pattern, 1000) // 1_000_000
+        strongest[match.pattern] = max(strongest[match.pattern], weight)
+    return uncapped_advice(weights.values(), RULEBOOK.model, purpose, sum(strongest.values()))
+
+
+@given(rumours, found, reported, purposes)
+def test_no_single_accuser(
+    items: list[Evidence], matches: list[Matched], tallies: list[Tally], purpose: Purpose
+) -> None:
+    """Neither by signals nor by its part in matches nor by what it reports of others."""
+    risk = assess(TOKEN, items, RULEBOOK, purpose, NOW, reliability(tallies), matches)
+    if risk is None:
+        return
+    for group in (*GROUPS, "cloud"):
+        left = uncapped(items, matches, tallies, purpose, group)
+        assert risk.advice <= max(Action.ACTION_AUTHENTICATE, left)
+
+
+@given(rumours, found, purposes)
+def test_no_rumour(items: list[Evidence], matches: list[Matched], purpose: Purpose) -> None:
+    heard = [item for item in items if not item.echo]
+    assert assess(TOKEN, items, RULEBOOK, purpose, NOW, None, matches) == assess(
+        TOKEN, heard, RULEBOOK, purpose, NOW, None, matches
+    )
+
+
+@given(cases, found, reported, purposes)
+def test_no_veto_by_outcomes(
+    items: list[Evidence], matches: list[Matched], tallies: list[Tally], purpose: Purpose
+) -> None:
+    """Whatever one group reports of others changes nothing of them, neither score nor advice."""
+    alone = [tally._replace(reporter="cloud") for tally in tallies if tally.issuer != "cloud"]
+    assert assess(TOKEN, items, RULEBOOK, purpose, NOW, reliability(alone), matches) == assess(
+        TOKEN, items, RULEBOOK, purpose, NOW, None, matches
+    )
+
+
+@given(cases, reported, purposes)
+def test_no_self_praise(items: list[Evidence], tallies: list[Tally], purpose: Purpose) -> None:
+    """With its own verdicts on what it said itself nobody's word weighs more."""
+    others = [tally for tally in tallies if tally.reporter != tally.issuer]
+    own = [tally for tally in tallies if tally.reporter == tally.issuer and tally.reporter == "north"]
+    said = [item for item in items if item.group == "north"]
+    praised = assess(TOKEN, said, RULEBOOK, purpose, NOW, reliability([*_plain(others), *_plain(own)]))
+    plain = assess(TOKEN, said, RULEBOOK, purpose, NOW, reliability(_plain(others)))
+    assert praised is None or (plain is not None and praised.score <= plain.score)
+
+
+def _plain(tallies: list[Tally]) -> list[Tally]:
+    """Verdicts on issuers alone: what they say of codes is everybody's."""
+    return [tally._replace(code="") for tally in tallies]
+
+
+@given(cases, found, reported, purposes, st.integers(0, 15))
+def test_what_is_disputed_carries_no_advice_and_keeps_its_score(
+    items: list[Evidence], matches: list[Matched], tallies: list[Tally], purpose: Purpose, at: int
+) -> None:
+    known = reliability(tallies)
+    before = assess(TOKEN, items, RULEBOOK, purpose, NOW, known, matches)
+    disputed = [item._replace(disputed=place == at) for place, item in enumerate(items)]
+    after = assess(TOKEN, disputed, RULEBOOK, purpose, NOW, known, matches)
+    if before is None:
+        assert after is None
+        return
+    assert after is not None
+    assert (after.score, after.band, after.groups) == (before.score, before.band, before.groups)
+    capped = min(before.advice, Action.ACTION_AUTHENTICATE) if after.disputed else before.advice
+    assert after.advice == capped
 
 
 @given(cases, purposes)
-def test_no_single_accuser(items: list[Evidence], purpose: Purpose) -> None:
-    risk = assess(TOKEN, items, RULEBOOK, purpose, NOW)
-    if risk is None:
-        return
-    for group in {item.group for item in items}:
-        others = [item for item in items if item.group != group]
-        assert risk.advice <= max(Action.ACTION_AUTHENTICATE, uncapped(others, purpose))
+def test_two_groups_that_refute_an_issuer_lower_what_it_says(items: list[Evidence], purpose: Purpose) -> None:
+    tallies = [Tally("north", "", reporter, 0, 10) for reporter in ("south", "lotus")]
+    before = assess(TOKEN, items, RULEBOOK, purpose, NOW)
+    after = assess(TOKEN, items, RULEBOOK, purpose, NOW, reliability(tallies))
+    assert after is None or (before is not None and after.score <= before.score)
+
+
+def test_a_match_adds_its_pattern_to_the_reasons_and_its_groups_once() -> None:
+    loop = Matched("funds-loop", 1000, ("north", "south"), {"north": 0, "south": 0}, 3, NOW - 2 * DAY)
+    risk = assess(TOKEN, [], RULEBOOK, screening(), NOW, None, [loop])
+    assert risk is not None
+    assert (risk.groups, risk.freshness_days, risk.handling) == (2, 2, 3)
+    assert [reason.code for reason in risk.reasons] == ["funds-loop"]
+    assert risk.score == permille(RULEBOOK.model.prior + RULEBOOK.model.match)
+    assert risk.advice <= Action.ACTION_AUTHENTICATE  # without either group there is no match
+    both = assess(TOKEN, [strong("north"), strong("lotus")], RULEBOOK, screening(), NOW, None, [loop, loop])
+    assert both is not None
+    assert both.groups == 3
+    assert {reason.code for reason in both.reasons} == {"funds-loop", "mule-account"}
+
+
+def test_a_match_of_three_groups_carries_advice_with_a_signal_of_a_fourth() -> None:
+    groups = ("south", "lotus", "river")
+    loop = Matched("funds-loop", 1000, groups, dict.fromkeys(groups, 900), 3, NOW)
+    ring = loop._replace(pattern="payer-ring")
+    risk = assess(TOKEN, [strong("north")], RULEBOOK, screening(), NOW, None, [loop, ring])
+    assert risk is not None
+    assert risk.advice > Action.ACTION_AUTHENTICATE
 
 
 @given(st.lists(evidence.map(lambda item: item._replace(group="north")), max_size=60), purposes)
