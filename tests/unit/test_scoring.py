@@ -299,3 +299,23 @@ def test_the_answer_names_reasons_freshness_and_strictest_handling() -> None:
 @pytest.mark.parametrize("items", [[], [strong("north", "same-subject")], [strong("north", "no-such-code")]])
 def test_what_weighs_nothing_is_no_hit(items: list[Evidence]) -> None:
     assert assess(TOKEN, items, RULEBOOK, screening(), NOW) is None
+
+
+def test_who_vouches_for_accusers_is_an_accuser() -> None:
+    """Two groups refute both accusers; that a third vouches for them doesn't raise the advice."""
+    purpose = RULEBOOK.purpose("credit-decision")
+    assert purpose is not None
+    items = [strong(group, confidence=70) for group in ("north", "south") for _ in range(2)]
+    refuted = [
+        Tally(issuer, "mule-account", reporter, 0, 10)
+        for issuer in ("north", "south")
+        for reporter in ("lotus", "river")
+    ]
+    vouched = [Tally(issuer, "mule-account", "cloud", 10, 0) for issuer in ("north", "south")]
+    without = assess(TOKEN, items, RULEBOOK, purpose, NOW, reliability(refuted))
+    assert without is not None
+    assert without.advice <= Action.ACTION_AUTHENTICATE
+    risk = assess(TOKEN, items, RULEBOOK, purpose, NOW, reliability([*refuted, *vouched]))
+    assert risk is not None
+    assert risk.score > without.score
+    assert risk.advice == Action.ACTION_AUTHENTICATE < uncapped(items, [], [*refuted, *vouched], purpose, "")
