@@ -40,6 +40,11 @@ class Membership:
     def _groups(self) -> dict[str, str]:
         return {party.id: party.group for _, roster in self.chain.versions for party in roster.parties}
 
+    @property
+    def members(self) -> list[str]:
+        """Every party that ever was on the roster, ascending."""
+        return sorted(self._groups)
+
     def group(self, member: str) -> str | None:
         """Controlling group of a party, the last one of one that left; None for none of this exchange."""
         return self._groups.get(member)

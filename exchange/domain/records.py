@@ -258,10 +258,11 @@ class MatchEvent(NamedTuple):
 
 
 class StoredMatchEvent(NamedTuple):
-    """A match event with its position in the one strictly growing order."""
+    """A match event with its position in the one strictly growing order, and the match's id."""
 
     position: int
     event: MatchEvent
+    match_id: bytes
 
 
 class Subscription(NamedTuple):
@@ -325,7 +326,7 @@ class Delta:
     subscriptions: list[Subscription] = field(default_factory=list)
     unsubscribed: list[tuple[bytes, str]] = field(default_factory=list)
     lapsed: int = 0
-    """Subscriptions that ended by then go."""
+    """Subscriptions that ended by then go, and hypotheses that may be put up again."""
     rosters: list[RosterRow] = field(default_factory=list)
     suspensions: list[SuspensionRow] = field(default_factory=list)
     reinstated: list[str] = field(default_factory=list)

@@ -128,14 +128,21 @@ class Store(Protocol):
     async def role_signals(self, start: int, stop: int, limit: int) -> list[RoleSignal]:
         """Active signals with a role in matching whose place is in [start, stop), at most `limit`."""
 
-    async def issuers(self, tokens: Sequence[bytes], now: int) -> dict[bytes, set[str]]:
-        """Who has active signals on each of the tokens, or links to or from it, that look-ups find."""
+    async def roles_at(self, places: Sequence[int]) -> list[RoleSignal]:
+        """The active signals with a role in matching at these places."""
+
+    async def issuers(self, tokens: Sequence[bytes], now: int) -> dict[bytes, dict[str, int]]:
+        """Who has active signals on each of the tokens, or links to or from it, that look-ups find; with the
+        token's epoch."""
 
     async def watchers(self, tokens: Sequence[bytes], now: int) -> dict[bytes, list[Subscription]]:
         """Subscriptions in force on the tokens, as committed."""
 
     async def matched_to(self) -> int:
         """Index below which matching has taken every entry into account."""
+
+    async def withdrawn_since(self, start: int) -> bool:
+        """Whether an entry from `start` on withdraws signals."""
 
     async def matches(self) -> list[MatchRow]:
         """All matches, ascending by number."""
@@ -154,6 +161,9 @@ class Store(Protocol):
     ) -> list[tuple[int, bytes]]:
         """(number, match id) of the matches the member was told of after a number, at most `limit`, of a
         MatchStatus or, for 0, of any."""
+
+    async def matches_of(self, member: str, match_ids: Sequence[bytes]) -> dict[bytes, int]:
+        """Numbers of those of the matches that the member was told of, by id."""
 
     async def match_events(self, member: str, after: int, limit: int) -> list[StoredMatchEvent]:
         """The member's match events after a position, at most `limit`."""

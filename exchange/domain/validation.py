@@ -18,6 +18,7 @@ from signalexchange.v1.error_reason_pb2 import ErrorReason
 from signalexchange.v1.identifier_pb2 import PartyKind, SubjectToken
 from signalexchange.v1.signal_pb2 import BatchStatement, Signal, SignalEnvelope
 
+from exchange.domain.matching.observation import Role
 from exchange.domain.records import NewSignal, place
 from exchange.domain.refusal import Refusal, invalid
 
@@ -46,18 +47,35 @@ _MEMBER_KINDS: Final = frozenset(
 
 
 class ValidSignal:
-    """A signal that passed, with what is stored of it."""
+    """A signal that passed, with what is stored of it: `role` is its code's in matching, `searched` says
+    whether look-ups find it."""
 
-    __slots__ = ("body", "links", "message", "nonce")
+    __slots__ = ("body", "links", "message", "nonce", "role", "searched")
 
-    def __init__(self, message: Signal, nonce: bytes, body: bytes) -> None:
+    def __init__(self, message: Signal, nonce: bytes, body: bytes, rule: Code | None) -> None:
         self.message = message
         self.nonce = nonce
         self.body = body
         self.links: list[bytes] = [link.value for link in message.links]
+        self.role = Role[rule.role.upper()] if rule is not None else Role.NONE
+        self.searched = rule is not None and rule.is_searched
 
-    def row(self, entry: int, position: int, issuer: str) -> NewSignal:
-        """The row of the signal at its place in the log."""
+    @property
+    def joins(self) -> bool:
+        """Whether look-ups follow its links: they do where it is found itself, or says nothing else."""
+        return bool(self.links) and (self.searched or self.role == Role.LINK)
+
+    @property
+    def ends(self) -> tuple[bytes, ...]:
+        """Subject and, where there is one, counterparty."""
+        message = self.message
+        if message.HasField("counterparty"):
+            return message.subject.value, message.counterparty.value
+        return (message.subject.value,)
+
+    def row(self, entry: int, position: int, issuer: str, echo: bool) -> NewSignal:
+        """The row of the signal at its place in the log; `echo` says that its issuer's group had been shown
+        a hit on it."""
         message = self.message
         subject = message.subject
         audience = 0
@@ -79,6 +97,9 @@ class ValidSignal:
             message.expires_at,
             self.nonce,
             self.body,
+            self.role,
+            self.searched,
+            echo,
         )
 
 
@@ -115,8 +136,9 @@ class BatchValidator:
             except DecodeError:
                 self._no("signal", "is not a Signal")
             else:
-                self._check(message, len(body))
-                self.signals.append(ValidSignal(message, nonce, body))
+                rule = self._rulebook.code(message.code)
+                self._check(message, len(body), rule)
+                self.signals.append(ValidSignal(message, nonce, body, rule))
         self._index += 1
 
     def finish(self) -> None:
@@ -132,7 +154,7 @@ class BatchValidator:
         if len(self._found) < 32:
             self._found.append((f"signals[{self._index}].{field}", description))
 
-    def _check(self, signal: Signal, size: int) -> None:
+    def _check(self, signal: Signal, size: int, rule: Code | None) -> None:
         signal.DiscardUnknownFields()
         if signal.ByteSize() != size:
             self._no("signal", "has unknown fields or is not encoded minimally")
@@ -143,8 +165,7 @@ class BatchValidator:
             self._no("signal_id", "stands twice in the batch")
         else:
             self._ids.add(signal_id)
-        self._check_subjects(signal)
-        rule = self._rulebook.code(signal.code)
+        self._check_subjects(signal, rule)
         if rule is None:
             self._no("code", "is not a code of the rulebook")
         else:
@@ -167,7 +188,7 @@ class BatchValidator:
         if len(signal.sealed_detail) > MAX_SEALED:
             self._no("sealed_detail", f"must have at most {MAX_SEALED} bytes")
 
-    def _check_subjects(self, signal: Signal) -> None:
+    def _check_subjects(self, signal: Signal, rule: Code | None) -> None:
         subject = signal.subject
         self._check_token("subject", subject)
         if subject.epoch != self._epoch:
@@ -178,7 +199,9 @@ class BatchValidator:
             if counterparty.epoch != self._epoch:
                 self._no("counterparty.epoch", "is not the batch's epoch")
             if counterparty.value == subject.value:
-                self._no("counterparty", "must not equal the subject")
+                self._no("counterparty", "must not equal the subject: a flow to oneself")
+            elif any(link.value == counterparty.value for link in signal.links):
+                self._no("counterparty", "must not be a link of the subject: a flow to oneself")
         if signal.links:
             if len(signal.links) > MAX_LINKS:
                 self._no("links", f"must be at most {MAX_LINKS}")
@@ -189,6 +212,15 @@ class BatchValidator:
                 if link.value in seen:
                     self._no(f"links[{at}]", "must differ from the subject and the other links")
                 seen.add(link.value)
+                if link.epoch != subject.epoch and not (
+                    rule is not None and rule.role == "link" and link.type == subject.type
+                ):
+                    # Old → new: the only join of epochs that a member can sign for.
+                    self._no(
+                        f"links[{at}].epoch",
+                        "is not the subject's: only a code that links may name another epoch's token, one of"
+                        " the subject's own type",
+                    )
 
     def _check_token(self, field: str, token: SubjectToken) -> None:
         if len(token.value) != TOKEN_SIZE:

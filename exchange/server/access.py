@@ -39,6 +39,7 @@ class Rule:
 
 _SIGNAL: Final = "/signalexchange.v1.SignalService/"
 _LOG: Final = "/signalexchange.v1.TransparencyService/"
+_MATCH: Final = "/signalexchange.v1.MatchService/"
 _MEMBERSHIP: Final = "/signalexchange.v1.MembershipService/"
 _OUTCOME: Final = "/signalexchange.v1.OutcomeService/"
 _TOKEN: Final = "/signalexchange.v1.TokenService/"  # noqa: S105 - a service's name
@@ -50,6 +51,10 @@ RULES: Final[Mapping[str, Rule]] = {
     _SIGNAL + "Subscribe": Rule(MEMBERS, "look_ups", _tokens),
     _SIGNAL + "Unsubscribe": Rule(MEMBERS),
     _SIGNAL + "WatchSignals": Rule(MEMBERS),
+    _MATCH + "GetMatch": Rule(MEMBERS),
+    _MATCH + "ListMatches": Rule(MEMBERS),
+    _MATCH + "WatchMatches": Rule(MEMBERS),
+    _MATCH + "ListSetAside": Rule(MEMBERS),
     _LOG + "GetCheckpoint": Rule(EVERYBODY),
     _LOG + "GetInclusionProof": Rule(EVERYBODY),
     _LOG + "GetConsistencyProof": Rule(EVERYBODY),

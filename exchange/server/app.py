@@ -17,6 +17,7 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_reflection.v1alpha import reflection
 from signalexchange.errors import ConfigError
 from signalexchange.v1.error_reason_pb2 import ErrorReason
+from signalexchange.v1.match_service_pb2_grpc import add_MatchServiceServicer_to_server
 from signalexchange.v1.membership_service_pb2_grpc import add_MembershipServiceServicer_to_server
 from signalexchange.v1.outcome_service_pb2_grpc import add_OutcomeServiceServicer_to_server
 from signalexchange.v1.signal_service_pb2_grpc import add_SignalServiceServicer_to_server
@@ -28,6 +29,7 @@ from exchange.server.by_name import ByName
 from exchange.server.clock import Clock, ReplayClock, SystemClock
 from exchange.server.config import HubConfig
 from exchange.server.interceptor import Gate
+from exchange.server.match_service import MatchServicer
 from exchange.server.outcome_service import OutcomeServicer
 from exchange.server.ports import open_ports
 from exchange.server.services import MembershipServicer, SignalServicer, TransparencyServicer
@@ -44,6 +46,7 @@ EX_IOERR: Final = 74
 """Exit code after storage has failed (sysexits.h)."""
 SERVICES: Final = (
     "signalexchange.v1.SignalService",
+    "signalexchange.v1.MatchService",
     "signalexchange.v1.TransparencyService",
     "signalexchange.v1.MembershipService",
     "signalexchange.v1.OutcomeService",
@@ -96,16 +99,16 @@ class Hub:
         hub = cls(config, store, clock, log)
         try:
             exchange = await open_exchange(config, store, clock, hub._storage_failed, hub._report)
-            await hub._serve(exchange, credentials, ResumeTokens(await store.secret("resume")))
+            await hub._serve(exchange, credentials, await store.secret("resume"))
         except BaseException:
             await store.close()
             raise
         return hub
 
-    async def _serve(
-        self, exchange: Exchange, credentials: grpc.ServerCredentials, tokens: ResumeTokens
-    ) -> None:
+    async def _serve(self, exchange: Exchange, credentials: grpc.ServerCredentials, key: bytes) -> None:
+        """Serve; `key` is that of resume and page tokens."""
         self._exchange = exchange
+        self._metrics.watch_matching(exchange.matching)
         self._refusals = RefusalLog(exchange)
         self._streams = OpenStreams(
             lambda: exchange.membership.rulebook.limits.streams, self._metrics.streams_changed
@@ -122,7 +125,8 @@ class Hub:
         )
         self._server = grpc.aio.server(interceptors=[self._gate], options=_OPTIONS)
         services: Any = ByName(self._server)
-        add_SignalServiceServicer_to_server(SignalServicer(exchange, tokens), services)
+        add_SignalServiceServicer_to_server(SignalServicer(exchange, ResumeTokens(key)), services)
+        add_MatchServiceServicer_to_server(MatchServicer(exchange, key), services)
         add_TransparencyServiceServicer_to_server(TransparencyServicer(exchange), services)
         add_MembershipServiceServicer_to_server(MembershipServicer(exchange), services)
         add_OutcomeServiceServicer_to_server(OutcomeServicer(exchange), services)
@@ -177,6 +181,7 @@ class Hub:
                 await self._refusals.flush(everything=True)
             except Refusal as error:
                 self._log.event("refusals-lost", error=error)
+        await self._exchange.matching.stop()
         await self._exchange.writer.stop()
         await self._store.close()
         self._metrics.close()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from signalexchange.credentials import load_private_key
-from signalexchange.errors import ConfigError, ExchangeError
+from signalexchange.errors import ConfigError, ExchangeError, MalformedError
 from signalexchange.manifest import KeyManifest, open_manifest
 from signalexchange.note import Signer
 from signalexchange.roster import Roster, RosterChain
@@ -78,9 +78,14 @@ async def open_exchange(
         except ExchangeError as error:
             raise ConfigError(f"rulebook: {config.rulebook}: {error}") from None
         membership = await enrol.found(writer, genesis, rulebook)
-    return Exchange(
+    exchange = Exchange(
         store, writer, clock.now, config.origin, membership, manifest, tallies=await store.tallies()
     )
+    try:
+        await exchange.matching.start(clock.now(), report)
+    except MalformedError as error:
+        raise ConfigError(f"data_dir: {config.data_dir}: {error}") from None
+    return exchange
 
 
 def _check_identity(

@@ -4,6 +4,7 @@ Invariants: as in `reader`; only signals that look-ups find are looked for by to
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from exchange.domain.records import (
     InstanceRow,
@@ -27,23 +28,38 @@ class MatchReader(Reader):
             " WHERE place >= ? AND place < ? AND status = 0 AND role > 0 ORDER BY place LIMIT ?",
             (start, stop, limit),
         )
-        return [RoleSignal(row[0], row[1], row[2], bool(row[3]), row[4]) for row in rows]
+        return [_role_signal(row) for row in rows]
 
-    async def issuers(self, tokens: Sequence[bytes], now: int) -> dict[bytes, set[str]]:
-        """Who has active signals on each of the tokens, or links to or from it, that look-ups find."""
-        found: dict[bytes, set[str]] = {}
+    async def roles_at(self, places: Sequence[int]) -> list[RoleSignal]:
+        """The active signals with a role in matching at these places."""
+        found: list[RoleSignal] = []
+        for chunk in chunks(places):
+            text, parameters = padded(chunk)
+            rows = await self._rows(
+                "SELECT place, issuer, role, echo, body FROM signals"  # noqa: S608 - marks only
+                f" WHERE place IN ({text}) AND status = 0 AND role > 0 ORDER BY place",
+                parameters,
+            )
+            found.extend(_role_signal(row) for row in rows)
+        return found
+
+    async def issuers(self, tokens: Sequence[bytes], now: int) -> dict[bytes, dict[str, int]]:
+        """Who has active signals on each of the tokens, or links to or from it, that look-ups find; with the
+        token's epoch."""
+        found: dict[bytes, dict[str, int]] = {}
         for chunk in chunks(tokens):
             _, parameters = padded(chunk)
             asked = ",".join(f"?{at}" for at in range(1, len(parameters) + 1))
             now_at = f"?{len(parameters) + 1}"
             rows = await self._rows(
-                "SELECT token, issuer FROM signals INDEXED BY signals_by_token"  # noqa: S608 - marks only
+                "SELECT token, issuer, epoch FROM signals INDEXED BY signals_by_token"  # noqa: S608 - marks only
                 f" WHERE token IN ({asked}) AND status = 0 AND searched = 1 AND expires_at > {now_at}"
-                f" UNION SELECT token, issuer FROM links WHERE token IN ({asked}) AND expires_at > {now_at}",
+                f" UNION SELECT token, issuer, epoch FROM links"
+                f" WHERE token IN ({asked}) AND expires_at > {now_at}",
                 [*parameters, now],
             )
-            for token, issuer in rows:
-                found.setdefault(token, set()).add(issuer)
+            for token, issuer, epoch in rows:
+                found.setdefault(token, {})[issuer] = epoch
         return found
 
     async def watchers(self, tokens: Sequence[bytes], now: int) -> dict[bytes, list[Subscription]]:
@@ -62,6 +78,11 @@ class MatchReader(Reader):
         """Index below which matching has taken every entry into account."""
         row = await self._one("SELECT value FROM meta WHERE name = 'matched_to'")
         return int(row[0])
+
+    async def withdrawn_since(self, start: int) -> bool:
+        """Whether an entry from `start` on withdraws signals."""
+        row = await self._one("SELECT EXISTS (SELECT 1 FROM orders WHERE entry >= ?)", (start,))
+        return bool(row[0])
 
     async def matches(self) -> list[MatchRow]:
         """All matches, ascending by number."""
@@ -105,15 +126,33 @@ class MatchReader(Reader):
         )
         return [(row[0], row[1]) for row in rows]
 
+    async def matches_of(self, member: str, match_ids: Sequence[bytes]) -> dict[bytes, int]:
+        """Numbers of those of the matches that the member was told of, by id."""
+        found: dict[bytes, int] = {}
+        for chunk in chunks(match_ids):
+            text, parameters = padded(chunk)
+            rows = await self._rows(
+                "SELECT m.match_id, m.number FROM matches m JOIN match_views v ON v.number = m.number"  # noqa: S608
+                f" WHERE m.match_id IN ({text}) AND v.member = ?",
+                [*parameters, member],
+            )
+            found.update((row[0], row[1]) for row in rows)
+        return found
+
     async def match_events(self, member: str, after: int, limit: int) -> list[StoredMatchEvent]:
         """The member's match events after a position, at most `limit`."""
         rows = await self._rows(
-            "SELECT position, member, number, time FROM match_events"
-            " WHERE member = ? AND position > ? ORDER BY position LIMIT ?",
+            "SELECT e.position, e.member, e.number, e.time, m.match_id"
+            " FROM match_events e JOIN matches m ON m.number = e.number"
+            " WHERE e.member = ? AND e.position > ? ORDER BY e.position LIMIT ?",
             (member, after, limit),
         )
-        return [StoredMatchEvent(row[0], MatchEvent(*row[1:])) for row in rows]
+        return [StoredMatchEvent(row[0], MatchEvent(*row[1:4]), row[4]) for row in rows]
 
     async def match_event_bounds(self) -> tuple[int, int]:
         """(position up to which match events are forgotten, position of the newest one ever)."""
         return await self._bounds("match_events")
+
+
+def _role_signal(row: Any) -> RoleSignal:
+    return RoleSignal(*row)._replace(echo=bool(row[3]))

@@ -48,6 +48,7 @@ def statements(delta: Delta) -> Iterator[Statement]:
         ("INSERT INTO rosters", delta.rosters),
         ("INSERT INTO suspensions", delta.suspensions),
         ("INSERT OR REPLACE INTO shown", delta.shown),
+        ("INSERT OR REPLACE INTO spent", delta.spent),
         ("INSERT OR REPLACE INTO match_views", delta.match_views),
         (_INSERT_MATCH_EVENTS, delta.match_events),
         ("INSERT OR IGNORE INTO deliveries", delta.deliveries),
@@ -78,6 +79,7 @@ def statements(delta: Delta) -> Iterator[Statement]:
         yield "DELETE FROM subscriptions WHERE token = ? AND member = ?", row
     if delta.lapsed:
         yield "DELETE FROM subscriptions WHERE expires_at <= ?", (delta.lapsed,)
+        yield "DELETE FROM spent WHERE until <= ?", (delta.lapsed,)
     if delta.forgotten_access:
         yield (
             "UPDATE entries SET payload = NULL, payload_opening = NULL WHERE idx >="
@@ -108,7 +110,6 @@ def _matched(delta: Delta) -> Iterator[Statement]:
     for head, rows in (
         ("INSERT OR REPLACE INTO matches", delta.matches),
         ("INSERT OR REPLACE INTO match_instances", delta.match_instances),
-        ("INSERT OR REPLACE INTO spent", delta.spent),
     ):
         yield from _inserts(head, rows)
     yield "UPDATE meta SET value = ? WHERE name = 'matched_to'", (delta.matched_to,)

@@ -127,6 +127,7 @@ class Propose(Change[ProposeRosterVersionResponse]):
         self._party = party
         self._request = request
         self._next: Membership | None = None
+        self._time = 0
 
     def decide(self, proposal: Proposal) -> tuple[ProposeRosterVersionResponse, Receipt]:
         """Check the chain, the hub's own key and the rulebook; log the version."""
@@ -153,13 +154,14 @@ class Propose(Change[ProposeRosterVersionResponse]):
             (*membership.entries, index),
             {m: entry for m, entry in membership.suspended.items() if m not in lifted},
         )
+        self._time = proposal.now
         response = ProposeRosterVersionResponse(receipt=Receipt(index=index))
         return response, response.receipt
 
     def applied(self) -> None:
         """Put the version in force."""
         if self._next is not None:
-            self._exchange.install(self._next)
+            self._exchange.install(self._next, self._next.entries[-1], self._time)
 
 
 def _log_version(proposal: Proposal, roster: Roster, note: bytes, rulebook: bytes, proposer: str) -> int:
@@ -184,6 +186,7 @@ class Suspend(Change[SuspendMemberResponse]):
         self._party = party
         self._request = request
         self._next: Membership | None = None
+        self._time = 0
 
     def decide(self, proposal: Proposal) -> tuple[SuspendMemberResponse, Receipt]:
         """Log the suspension, unless the party is shut out already."""
@@ -205,10 +208,11 @@ class Suspend(Change[SuspendMemberResponse]):
                 membership.entries,
                 {**membership.suspended, member: index},
             )
+        self._time = proposal.now
         response = SuspendMemberResponse(receipt=Receipt(index=index))
         return response, response.receipt
 
     def applied(self) -> None:
         """Put it in force."""
         if self._next is not None:
-            self._exchange.install(self._next)
+            self._exchange.install(self._next, self._next.suspended[self._request.member], self._time)

@@ -14,6 +14,7 @@ from signalexchange.roster import Party
 from exchange.domain.membership import Membership
 from exchange.domain.reliability import Reliability, Tally
 from exchange.domain.store import Store
+from exchange.usecases.matching import Matching
 from exchange.usecases.writer import Writer
 
 
@@ -35,13 +36,18 @@ class Exchange:
     reliability: Reliability = field(init=False)
     """What committed outcomes say of groups and codes, under the membership in force."""
 
+    matching: Matching = field(init=False)
+    """Joins what is committed; it is begun by whoever opens the exchange."""
+
     def __post_init__(self, tallies: Sequence[Tally]) -> None:
         self._weigh(tallies)
+        self.matching = Matching(self.store, self.writer, lambda: self.membership, lambda: self.reliability)
 
-    def install(self, membership: Membership) -> None:
-        """Put a committed membership in force."""
-        self.membership = membership
+    def install(self, membership: Membership, entry: int, now: int) -> None:
+        """Put in force the membership that an entry committed at `now` (Unix seconds)."""
+        before, self.membership = self.membership, membership
         self._weigh(self.reliability.tallies)
+        self.matching.membership_changed(before, entry, now)
         for callback in self.on_membership:
             callback()
 

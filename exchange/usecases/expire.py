@@ -13,6 +13,7 @@ from signalexchange.v1.signal_service_pb2 import SignalChange
 from exchange.domain.records import Event, SignalState, Status
 from exchange.domain.store import Store
 from exchange.usecases.exchange import Exchange
+from exchange.usecases.matching import Gone
 from exchange.usecases.writer import Change, Proposal
 
 PART: Final = 500
@@ -40,6 +41,8 @@ class Expire(Change[tuple[int, bool]]):
         self._batches: list[tuple[int, int]] = []
         self._events = 0
         self._access = 0
+        self._match_events = 0
+        self._gone: Gone | None = None
 
     @classmethod
     async def read(cls, changes: Sequence[Self], store: Store, now: int) -> None:
@@ -48,6 +51,7 @@ class Expire(Change[tuple[int, bool]]):
             terms = change._exchange.membership.rulebook.terms
             change._due, change._batches = await store.due(now, PART)
             change._events = await store.old_events(now - terms.events_days * DAY)
+            change._match_events = await store.old_match_events(now - terms.events_days * DAY)
             change._access = await store.old_access(now - terms.access_days * DAY, PART)
 
     def decide(self, proposal: Proposal) -> tuple[tuple[int, bool], None]:
@@ -75,4 +79,15 @@ class Expire(Change[tuple[int, bool]]):
         delta.forgotten_events = self._events
         delta.forgotten_access = self._access
         delta.lapsed = proposal.now
-        return (len(self._due), bool(self._batches or self._events or self._access)), None
+        delta.forgotten_match_events = self._match_events
+        # A 256th of them a minute: all are looked at several times a day, and none of it takes long.
+        days = self._exchange.membership.rulebook.matching.rumour_days
+        delta.forgotten_shown = (proposal.now // 60 % 256, proposal.now // DAY - days)
+        self._gone = Gone(0, proposal.now, [state.place for state in self._due if state.role])
+        more = bool(self._batches or self._events or self._access or self._match_events)
+        return (len(self._due), more), None
+
+    def applied(self) -> None:
+        """Let matching do without what has gone; it learns of the day, too."""
+        if self._gone is not None:
+            self._exchange.matching.put(self._gone)

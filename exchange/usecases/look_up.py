@@ -21,8 +21,8 @@ from signalexchange.v1.signal_service_pb2 import (
     SubscribeRequest,
 )
 
-from exchange.domain.records import Hit
-from exchange.domain.scoring import Evidence, assess
+from exchange.domain.records import Hit, ShownToken
+from exchange.domain.scoring import DAY, Evidence, assess
 from exchange.domain.store import Store
 from exchange.domain.validation import allowed_purpose, check_tokens, check_type_and_epoch
 from exchange.usecases.exchange import Exchange
@@ -92,6 +92,9 @@ class LookUp(Change[LookUpSubjectsResponse]):
                     )
                     if risk is not None:
                         subjects.append(risk)
+        if subjects:
+            day = proposal.now // DAY
+            proposal.delta.shown.extend(ShownToken(risk.token, party.group, day) for risk in subjects)
         salt = os.urandom(SALT_SIZE)
         index = proposal.log(
             ENTRY_TYPE_LOOK_UP,

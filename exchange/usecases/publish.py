@@ -1,8 +1,10 @@
-"""Publishing a signed batch: judged whole, stored and logged in one transaction, told to subscribers.
+"""Publishing a signed batch: judged whole, stored and logged in one transaction, told to subscribers, handed
+to matching.
 
 Invariants: nothing is stored of a batch that is refused; the same batch id with the same Merkle root is one
 batch, however often it is sent, and repeating it is answered even when its signals would no longer pass, or
-the key that signed this very statement has ended; a signal id is never used twice, tombstones included.
+the key that signed this very statement has ended; a signal id is never used twice, tombstones included; a
+signal on what its issuer's group was shown shortly before is stored as an echo.
 """
 
 import asyncio
@@ -24,15 +26,26 @@ from signalexchange.v1.signal_service_pb2 import (
     SignalChange,
 )
 
-from exchange.domain.records import Batch, Delivery, Event, Link, Subscription, place
+from exchange.domain.records import (
+    Batch,
+    Delivery,
+    Event,
+    Link,
+    RoleSignal,
+    ShownToken,
+    Subscription,
+    place,
+)
 from exchange.domain.refusal import Refusal, invalid
 from exchange.domain.store import Store
 from exchange.domain.validation import BatchValidator, ValidSignal, check_count
 from exchange.usecases.exchange import Exchange
+from exchange.usecases.matching import Accepted
 from exchange.usecases.writer import Change, Proposal, unavailable
 
 _SLICE: Final = 100
 """Signals judged at a stretch, so that a large batch doesn't hold up look-ups."""
+_DAY: Final = 86_400
 
 
 async def publish(exchange: Exchange, party: Party, request: PublishSignalsRequest) -> PublishSignalsResponse:
@@ -46,6 +59,7 @@ async def publish(exchange: Exchange, party: Party, request: PublishSignalsReque
     if known is None or not await _logged(exchange.store, known.entry, request.statement):
         _check_signature(exchange, party, request, now)
     if known is None:
+        exchange.matching.check_room(len(request.signals))
         validator = BatchValidator(
             party,
             statement,
@@ -135,6 +149,8 @@ class Publish(Change[PublishSignalsResponse]):
         self._taken: set[bytes] = set()
         self._subscribers: dict[bytes, list[Subscription]] = {}
         self._spoken: tuple[Counter[bytes], Counter[bytes]] = (Counter(), Counter())
+        self._shown: set[bytes] = set()
+        self._accepted: Accepted | None = None
         self.weight = max(1, len(self._signals))
 
     def ids(self) -> frozenset[bytes]:
@@ -143,22 +159,33 @@ class Publish(Change[PublishSignalsResponse]):
 
     @classmethod
     async def read(cls, changes: Sequence[Self], store: Store, now: int) -> None:
-        """Known batches, taken signal ids, subscribers, and how much the members said of the subjects."""
+        """Known batches, taken signal ids, subscribers, how much the members said of the subjects, and of
+        which their groups were shown something."""
         batches = await store.batches([(c._party.id, c._statement.batch_id) for c in changes])
         ids = [signal_id for change in changes for signal_id in change._signal_ids]
         taken = await store.known_signals(ids)
+        # What look-ups don't find costs them nothing: it has no quota, and nobody subscribes to it.
         subjects: dict[str, set[bytes]] = {}
+        about: dict[str, set[bytes]] = {}
         for change in changes:
             for signal in change._signals:
-                subjects.setdefault(change._party.id, set()).update(
-                    (signal.message.subject.value, *signal.links)
-                )
+                if signal.searched or signal.joins:
+                    subjects.setdefault(change._party.id, set()).update(
+                        (signal.message.subject.value, *signal.links)
+                    )
+                about.setdefault(change._party.group, set()).update(signal.ends)
         subscribers = await store.subscribers(list(set().union(*subjects.values())), now)
         spoken = {
             member: await store.spoken(member, list(tokens), now) for member, tokens in subjects.items()
         }
+        since = 0
+        if about:
+            days = changes[0]._exchange.membership.rulebook.matching.rumour_days
+            since = now // _DAY - days
+        shown = {group: await store.shown_to(group, list(tokens), since) for group, tokens in about.items()}
         for change in changes:
-            if change._signals:
+            change._shown = shown.get(change._party.group, set())
+            if change._party.id in spoken:
                 # Shared by a member's batches in the group: each sees those decided before it.
                 change._spoken = spoken[change._party.id]
             change._known = batches.get((change._party.id, change._statement.batch_id))
@@ -190,17 +217,36 @@ class Publish(Change[PublishSignalsResponse]):
         payload = BatchEntry(statement=self._request.statement, signature=self._request.signature)
         index = proposal.log(EntryType.ENTRY_TYPE_BATCH, member, payload.SerializeToString())
         delta = proposal.delta
-        for position, signal in enumerate(self._signals):
-            delta.signals.append(signal.row(index, position, member))
-            if signal.links:
+        echoes = [not self._shown.isdisjoint(signal.ends) for signal in self._signals]
+        for position, (signal, echo) in enumerate(zip(self._signals, echoes, strict=True)):
+            delta.signals.append(signal.row(index, position, member, echo))
+            if signal.joins:
                 delta.links.extend(self._links(signal, place(index, position)))
+        self._accepted = self._for_matching(index, proposal.now, echoes)
         expiry = min(signal.message.expires_at for signal in self._signals)
         delta.batches.append(Batch(member, self._statement.batch_id, self._statement.root, index, expiry))
         if self._subscribers:
             for position, signal in enumerate(self._signals):
-                self._tell(proposal, signal, place(index, position))
+                if signal.searched:
+                    self._tell(proposal, signal, place(index, position))
         response = PublishSignalsResponse(receipt=Receipt(index=index))
         return response, response.receipt
+
+    def _for_matching(self, index: int, now: int, echoes: list[bool]) -> Accepted:
+        seen = []
+        named: list[bytes] = []
+        for position, (signal, echo) in enumerate(zip(self._signals, echoes, strict=True)):
+            if signal.role:
+                row = RoleSignal(place(index, position), self._party.id, signal.role, echo, signal.body)
+                seen.append((row, signal.message))
+            else:
+                named.extend((*signal.ends, *signal.links))
+        return Accepted(index, now, seen, named)
+
+    def applied(self) -> None:
+        """Hand the batch to matching."""
+        if self._accepted is not None:
+            self._exchange.matching.put(self._accepted)
 
     def _keep_quota(self) -> None:
         """Count the batch in. Raises Refusal QUOTA_EXCEEDED where one token would bring up too much: a
@@ -210,12 +256,13 @@ class Publish(Change[PublishSignalsResponse]):
         over: list[tuple[str, str]] = []
         for at, signal in enumerate(self._signals):
             subject = signal.message.subject.value
-            signals[subject] += 1
+            if signal.searched:
+                signals[subject] += 1
             if signals[subject] > limits.signals_per_subject:
                 over.append(
                     (f"signals[{at}].subject", "has as many active signals of the caller's as it may")
                 )
-            if signal.links:
+            if signal.joins:
                 links[subject] += len(signal.links)
                 for link in signal.links:
                     links[link] += 1
@@ -272,6 +319,8 @@ class Publish(Change[PublishSignalsResponse]):
                 proposal.log(
                     EntryType.ENTRY_TYPE_DELIVERY, subscription.member, delivery.SerializeToString(), shown=1
                 )
+                reader = self._exchange.membership.group(subscription.member) or ""
+                proposal.delta.shown.append(ShownToken(told.value, reader, proposal.now // _DAY))
                 proposal.delta.events.append(
                     Event(
                         subscription.member,

@@ -25,6 +25,7 @@ from exchange.domain.store import Store
 from exchange.domain.validation import allowed_purpose, check_tokens, check_type_and_epoch
 from exchange.usecases.exchange import Exchange
 from exchange.usecases.look_up import SALT_SIZE, access_record, check_asking
+from exchange.usecases.matching import Named
 from exchange.usecases.writer import Change, Proposal
 
 DAY: Final = 86_400
@@ -53,6 +54,7 @@ class Subscribe(Change[SubscribeResponse]):
         self._request = request
         self._tokens = list(request.tokens)
         self._others = 0
+        self._named: Named | None = None
         self.weight = len(self._tokens)
 
     @classmethod
@@ -60,6 +62,11 @@ class Subscribe(Change[SubscribeResponse]):
         """How many other subscriptions the member holds."""
         for change in changes:  # alone in its group
             change._others = await store.subscription_count(change._party.id, now, change._tokens)
+
+    def applied(self) -> None:
+        """Have the member told of matches that stand already."""
+        if self._named is not None:
+            self._exchange.matching.put(self._named)
 
     def decide(self, proposal: Proposal) -> tuple[SubscribeResponse, Receipt]:
         """Write the subscriptions and their access record."""
@@ -83,6 +90,7 @@ class Subscribe(Change[SubscribeResponse]):
         index = proposal.log(
             EntryType.ENTRY_TYPE_SUBSCRIPTION, party.id, access_record(request, self._tokens, None, salt)
         )
+        self._named = Named(index, proposal.now, self._tokens)
         response = SubscribeResponse(receipt=Receipt(index=index), expires_at=expires_at, access_salt=salt)
         return response, response.receipt
 

@@ -6,8 +6,9 @@ who has no news is moved on at the start and once a day, at times that tell noth
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Generic, Protocol, TypeVar
 
 from signalexchange.roster import Party
 from signalexchange.v1.error_reason_pb2 import ErrorReason
@@ -25,22 +26,45 @@ _LOOK: Final = 2.0
 """Seconds between looks at the clock."""
 
 
-async def watch(
-    exchange: Exchange, tokens: ResumeTokens, party: Party, request: WatchSignalsRequest
-) -> AsyncIterator[WatchSignalsResponse]:
-    """The stream. Raises Refusal RESUME_INVALID or RESUME_TOO_OLD."""
-    forgotten, newest = await exchange.store.event_bounds()
+class _Positioned(Protocol):
+    @property
+    def position(self) -> int:
+        """Where it stands in the one order."""
+        ...
+
+
+E = TypeVar("E", bound=_Positioned)
+
+
+@dataclass(frozen=True)
+class Feed(Generic[E]):
+    """A stream of events: its pages, a member's after a position, and its (forgotten, newest) positions."""
+
+    page: Callable[[str, int, int], Awaitable[Sequence[E]]]
+    bounds: Callable[[], Awaitable[tuple[int, int]]]
+    tokens: ResumeTokens
+
+
+async def follow(
+    exchange: Exchange, feed: Feed[E], party: Party, resume_token: bytes
+) -> AsyncIterator[tuple[bytes, E | None]]:
+    """Events, each with the token that resumes after it, and at times a token alone.
+
+    Raises Refusal RESUME_INVALID or RESUME_TOO_OLD.
+    """
+    tokens = feed.tokens
+    forgotten, newest = await feed.bounds()
     position = newest
-    if request.resume_token:
-        position = tokens.open(party.id, request.resume_token)
+    if resume_token:
+        position = tokens.open(party.id, resume_token)
         if position > newest:
             raise Refusal(
                 ErrorReason.ERROR_REASON_RESUME_INVALID, "the resume token is ahead of this hub's events"
             )
         if position >= forgotten:
-            position = await _moved_on(exchange, party, position, newest)
+            position = await _moved_on(feed, party, position, newest)
     # The first message says that the watch has begun, and from where.
-    yield WatchSignalsResponse(resume_token=tokens.seal(party.id, position))
+    yield tokens.seal(party.id, position), None
     loop = asyncio.get_running_loop()
     told, look = exchange.clock(), loop.time() + _LOOK
     while True:
@@ -50,9 +74,9 @@ async def watch(
                 "events after the resume token are no longer kept; start again without it",
             )
         news = exchange.writer.news  # taken before reading, so that no commit falls in between
-        page = await exchange.store.events(party.id, position, PAGE)
+        page = await feed.page(party.id, position, PAGE)
         for stored in page:
-            yield _message(tokens, party, stored)
+            yield tokens.seal(party.id, stored.position), stored
             position = stored.position
         if len(page) < PAGE:
             try:
@@ -64,24 +88,35 @@ async def watch(
                 now = exchange.clock()
                 if now - told >= DAY:
                     told = now
-                    _, newest = await exchange.store.event_bounds()
-                    position = await _moved_on(exchange, party, position, newest)
-                    yield WatchSignalsResponse(resume_token=tokens.seal(party.id, position))
+                    _, newest = await feed.bounds()
+                    position = await _moved_on(feed, party, position, newest)
+                    yield tokens.seal(party.id, position), None
         else:
             # A slow reader may be overtaken by the term of the events.
-            forgotten, _ = await exchange.store.event_bounds()
+            forgotten, _ = await feed.bounds()
 
 
-async def _moved_on(exchange: Exchange, party: Party, position: int, newest: int) -> int:
+async def _moved_on(feed: Feed[E], party: Party, position: int, newest: int) -> int:
     """The newest position, read before, where the member has no event after `position`: positions count
     everybody's events, and a quiet member's would grow too old to be resumed."""
-    return position if await exchange.store.events(party.id, position, 1) else max(position, newest)
+    return position if await feed.page(party.id, position, 1) else max(position, newest)
 
 
-def _message(tokens: ResumeTokens, party: Party, stored: StoredEvent) -> WatchSignalsResponse:
+async def watch(
+    exchange: Exchange, tokens: ResumeTokens, party: Party, request: WatchSignalsRequest
+) -> AsyncIterator[WatchSignalsResponse]:
+    """The stream of WatchSignals. Raises Refusal RESUME_INVALID or RESUME_TOO_OLD."""
+    feed = Feed(exchange.store.events, exchange.store.event_bounds, tokens)
+    async for token, stored in follow(exchange, feed, party, request.resume_token):
+        yield _message(token, stored)
+
+
+def _message(token: bytes, stored: StoredEvent | None) -> WatchSignalsResponse:
+    if stored is None:
+        return WatchSignalsResponse(resume_token=token)
     event = stored.event
     message = WatchSignalsResponse(
-        resume_token=tokens.seal(party.id, stored.position),
+        resume_token=token,
         signal_id=event.signal_id,
         change=event.change,  # type: ignore[arg-type]  # the number of a SignalChange
         own=event.own,

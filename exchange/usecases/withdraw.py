@@ -19,18 +19,20 @@ from signalexchange.v1.log_entry_pb2 import (
     SignalPosition,
     WithdrawalEntry,
 )
-from signalexchange.v1.signal_pb2 import WithdrawalReason, WithdrawalStatement
+from signalexchange.v1.signal_pb2 import Signal, WithdrawalReason, WithdrawalStatement
 from signalexchange.v1.signal_service_pb2 import (
     SignalChange,
     WithdrawSignalsRequest,
     WithdrawSignalsResponse,
 )
 
-from exchange.domain.records import POSITIONS, Order, SignalState, Status
+from exchange.domain.matching.reading import observation, spent
+from exchange.domain.records import POSITIONS, Order, RoleSignal, SignalState, Status
 from exchange.domain.refusal import Refusal, invalid
 from exchange.domain.store import StorageFull, Store
 from exchange.usecases.audience import Audience
 from exchange.usecases.exchange import Exchange
+from exchange.usecases.matching import Gone
 from exchange.usecases.publish import check_signer, signing_key
 from exchange.usecases.writer import Change, Proposal, unavailable
 
@@ -48,7 +50,12 @@ async def withdraw(
     # tell where another's signal stands; and what is unknown now would be missing from the scan.
     _check_own(party, statement, states)
     audience = await Audience.find(exchange, [] if known else states.values())
-    return await exchange.writer.submit(Withdraw(exchange, party, request, statement, audience))
+    response = await exchange.writer.submit(Withdraw(exchange, party, request, statement, audience))
+    if statement.reason == WithdrawalReason.WITHDRAWAL_REASON_ERASURE:
+        # First out of the matches, then out of every file.
+        await exchange.matching.settled()
+        await exchange.writer.submit(Forget())
+    return response
 
 
 def _parse(exchange: Exchange, party: Party, request: WithdrawSignalsRequest) -> WithdrawalStatement:
@@ -105,6 +112,8 @@ class Withdraw(Change[WithdrawSignalsResponse]):
         self._erases = statement.reason == WithdrawalReason.WITHDRAWAL_REASON_ERASURE
         self._order: Order | None = None
         self._states: dict[bytes, SignalState] = {}
+        self._seen: list[RoleSignal] = []
+        self._gone: Gone | None = None
         self.weight = len(statement.signal_ids)
 
     @classmethod
@@ -114,6 +123,8 @@ class Withdraw(Change[WithdrawSignalsResponse]):
             change._order = await store.order(change._party.id, change._statement.order_id)
             change._states = await store.signals(list(change._statement.signal_ids))
             await change._audience.read_on()
+            roles = [state.place for state in change._states.values() if state.role]
+            change._seen = await store.roles_at(roles) if roles else []
 
     def decide(self, proposal: Proposal) -> tuple[WithdrawSignalsResponse, Receipt]:
         """Write tombstones, events and the entry."""
@@ -148,8 +159,20 @@ class Withdraw(Change[WithdrawSignalsResponse]):
                 delta.withdrawn.append(state.place)
             if state.status == Status.ACTIVE:
                 self._tell(proposal, state)
+        if self._seen:
+            group = self._exchange.membership.group(member) or ""
+            seen = [observation(row, Signal.FromString(row.body), group) for row in self._seen]
+            days = self._exchange.membership.rulebook.matching.window_days
+            # In this very transaction: what is withdrawn can't be put up again, whatever happens next.
+            delta.spent.extend(spent(seen, days, proposal.now).items())
+            self._gone = Gone(index, proposal.now, [signal.place for signal in self._seen])
         response = WithdrawSignalsResponse(receipt=Receipt(index=index))
         return response, response.receipt
+
+    def applied(self) -> None:
+        """Let matching do without what is gone."""
+        if self._gone is not None:
+            self._exchange.matching.put(self._gone)
 
     def _own(self) -> list[SignalState]:
         """The order's signals. Raises Refusal unless all of them are the caller's."""
@@ -161,10 +184,17 @@ class Withdraw(Change[WithdrawSignalsResponse]):
             self._audience.news(state, SignalChange.SIGNAL_CHANGE_WITHDRAWN, proposal.now)
         )
 
+
+class Forget(Change[None]):
+    """Sees to it that erased content is out of every file."""
+
+    def decide(self, proposal: Proposal) -> tuple[None, None]:
+        """Nothing to write."""
+        return None, None
+
     async def settle(self, store: Store) -> None:
-        """See to it that erased content is out of every file."""
-        if self._erases:
-            try:
-                await store.forget_traces()
-            except StorageFull:
-                raise unavailable("erased, but not yet out of every file; repeat the order") from None
+        """Leave no trace. Raises Refusal UNAVAILABLE where one is left."""
+        try:
+            await store.forget_traces()
+        except StorageFull:
+            raise unavailable("erased, but not yet out of every file; repeat the order") from None

@@ -4,8 +4,8 @@ A Change says what it reads, decides on the loop, and is answered after COMMIT. 
 at a time; state and log move together; the tree, the checkpoint and the answers are released only once the
 transaction is durable; after storage has failed nothing is answered but UNAVAILABLE. Within a group,
 changes that only append to the log are decided first and see the state before the group; of those that
-change state, only batches without a common id share a group, anything else is alone; so each decision sees
-exactly what committed before it.
+change state, only batches without a common id, and what matching found, share a group, anything else is
+alone; so each decision sees exactly what committed before it.
 """
 
 import asyncio
@@ -259,7 +259,7 @@ class Writer:
             self.head = Head(proposal.tree, checkpoint)
         for waiting in decided:
             waiting.change.applied()
-        if proposal.delta.events:
+        if proposal.delta.events or proposal.delta.match_events:
             self.news.set()
             self.news = asyncio.Event()
         for waiting in decided:

@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from signalexchange.rulebook import Rate, Rulebook, default_text
 from signalexchange.v1 import (
+    match_service_pb2,
     membership_service_pb2,
     outcome_service_pb2,
     signal_service_pb2,
@@ -35,6 +36,7 @@ SERVICES = [
         (signal_service_pb2, "SignalService"),
         (transparency_service_pb2, "TransparencyService"),
         (membership_service_pb2, "MembershipService"),
+        (match_service_pb2, "MatchService"),
         (outcome_service_pb2, "OutcomeService"),
         (token_service_pb2, "TokenService"),
         (health_pb2, "Health"),

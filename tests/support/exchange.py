@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from signalexchange.v1.match_service_pb2_grpc import MatchServiceStub
 from signalexchange.v1.membership_service_pb2_grpc import MembershipServiceStub
 from signalexchange.v1.outcome_service_pb2_grpc import OutcomeServiceStub
 from signalexchange.v1.signal_service_pb2_grpc import SignalServiceStub
@@ -32,6 +33,7 @@ class Connection:
     log: Any
     membership: Any
     outcomes: Any
+    matches: Any
 
     @classmethod
     def over(cls, channel: grpc.aio.Channel) -> "Connection":
@@ -41,6 +43,7 @@ class Connection:
             TransparencyServiceStub(channel),
             MembershipServiceStub(channel),
             OutcomeServiceStub(channel),
+            MatchServiceStub(channel),
         )
 
 

@@ -1,0 +1,43 @@
+"""A published signal read as an observation: at once when it is accepted, and again from storage."""
+
+from collections.abc import Iterable
+
+from signalexchange.v1.signal_pb2 import Signal
+
+from exchange.domain.matching.graph import hypothesis
+from exchange.domain.matching.observation import Observation, Role
+from exchange.domain.records import RoleSignal
+
+LEGS = frozenset({Role.PAYMENT, Role.TRANSFER, Role.REFUND})
+DAY = 86_400
+
+
+def observation(row: RoleSignal, signal: Signal, group: str) -> Observation:
+    """What matching sees of a signal whose code has a role, its issuer counted under `group`."""
+    subject, counterparty = signal.subject, signal.counterparty
+    return Observation(
+        row.place,
+        signal.signal_id,
+        row.issuer,
+        group,
+        Role(row.role),
+        signal.code,
+        subject.value,
+        subject.type,
+        counterparty.value,
+        counterparty.type,
+        tuple((link.value, link.type) for link in signal.links),
+        signal.amount_band,
+        signal.first_seen,
+        signal.last_seen,
+        signal.expires_at,
+        signal.confidence,
+        row.echo,
+    )
+
+
+def spent(withdrawn: Iterable[Observation], window_days: int, now: int) -> dict[bytes, int]:
+    """What can't be put up again once these are withdrawn, and until when (Unix seconds), as the matcher has
+    it."""
+    until = now + 2 * window_days * DAY
+    return {hypothesis(seen): until for seen in withdrawn if seen.role in LEGS and seen.counterparty}
