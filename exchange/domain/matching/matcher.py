@@ -35,7 +35,7 @@ from exchange.domain.matching.match import (
     Verdict,
 )
 from exchange.domain.matching.observation import Observation, Role
-from exchange.domain.matching.rows import read_instance, read_match
+from exchange.domain.matching.rows import instance_row, read_instance, read_match
 from exchange.domain.matching.without import Without
 from exchange.domain.records import InstanceRow, MatchRow
 from exchange.domain.reliability import NEUTRAL, Reliability
@@ -90,6 +90,7 @@ class Matcher:
         self.ledger = Ledger()
         self._new_id = new_id
         self._views: dict[Pattern, Graph] = {}
+        self._lost: set[tuple[int, bytes]] = set()
 
     @property
     def matches(self) -> Mapping[bytes, Match]:
@@ -224,6 +225,8 @@ class Matcher:
         for stored in instances:
             match = self.ledger.by_number[stored.number]
             instance, settled = read_instance(stored, self.graph.get)
+            if instance_row(stored.number, instance, settled=settled) != stored:
+                self._lost.add((stored.number, stored.key))
             if settled:
                 self.ledger.settle(match, instance)
             else:
@@ -231,6 +234,31 @@ class Matcher:
         for match in self.matches.values():
             for instance in match.instances.values():
                 match.aside |= self._aside(instance.tokens)
+
+    def mend(self, now: int, *, everything: bool) -> Changes:
+        """Look again at the instances that came back without some of their evidence, or, as links may have
+        gone as well, at `everything`. For the step after `restore`."""
+        self.ledger.begin()
+        self._views = {}
+        doubtful: set[tuple[int, bytes]] = set()
+        for number, key in sorted(self._lost):
+            match = self.ledger.by_number[number]
+            if key in match.instances:
+                self._put(match, match.instances[key].copy())
+                doubtful.add((number, key))
+            elif match.settled[key].evidence:
+                self.ledger.settle(match, match.settled[key].copy())
+            else:
+                self.ledger.drop(match, key)
+        told = [self.ledger.by_number[number] for number in {number for number, _ in self._lost}]
+        if everything:
+            doubtful = {(match.number, key) for match in self.matches.values() for key in match.instances}
+        self._look_again(doubtful, now)
+        self._lost = set()
+        changes = self.ledger.end(now, self._is_sure)
+        # What they were before isn't known any more: who is concerned looks again.
+        changes.told.update(match.match_id for match in told if match.reported)
+        return changes
 
     # --- finding
 
