@@ -81,7 +81,7 @@ class Telling(NamedTuple):
         return MatchDeliveryEntry(
             match_id=self.match.match_id,
             digest=self.digest,
-            subjects=b"".join(subject.token.value for subject in self.message.subjects),
+            subjects=b"".join(sorted({subject.token.value for subject in self.message.subjects})),
         )
 
 

@@ -9,7 +9,6 @@ import pytest
 from signalexchange.v1.match_service_pb2 import (
     MATCH_PART_MERCHANT,
     MATCH_PART_PAYER,
-    MATCH_STATUS_EXPIRED,
     MATCH_STATUS_OPEN,
     PATTERN_FUNDS_LOOP,
     GetMatchRequest,
@@ -17,7 +16,6 @@ from signalexchange.v1.match_service_pb2 import (
     Match,
     WatchMatchesRequest,
 )
-from signalexchange.v1.signal_pb2 import WithdrawalReason
 
 from exchange.provision import Deployment
 from tests.support.exchange import Running, deploy, refused, serving

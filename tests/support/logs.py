@@ -17,6 +17,8 @@ from signalexchange.v1.log_entry_pb2 import (
     BatchEntry,
     EntryHeader,
     EntryType,
+    MatchDeliveryEntry,
+    MatchEntry,
     OutcomesEntry,
     RosterEntry,
     SignalPosition,
@@ -128,6 +130,22 @@ class Log:
         index = self.append(EntryType.ENTRY_TYPE_OUTCOMES, member, entry)
         self.receipt(index, request.statement)
         return index
+
+    def match(self, evidence: Sequence[tuple[int, int]], *, status: int = 1, as_of: int | None = None) -> int:
+        entry = MatchEntry(
+            match_id=bytes(16),
+            pattern=1,
+            status=status,
+            confidence=900,
+            rules_version="patterns-1",
+            as_of=self.size if as_of is None else as_of,
+            evidence=[SignalPosition(index=index, position=place) for index, place in evidence],
+        )
+        return self.append(EntryType.ENTRY_TYPE_MATCH, "", entry)
+
+    def match_delivery(self, member: str) -> int:
+        entry = MatchDeliveryEntry(match_id=bytes(16), digest=bytes(32), subjects=bytes(32))
+        return self.append(EntryType.ENTRY_TYPE_MATCH_DELIVERY, member, entry)
 
     def look_up(self, member: str = "shop") -> int:
         entry = AccessEntry(

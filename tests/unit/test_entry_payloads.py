@@ -15,6 +15,8 @@ from signalexchange.v1.log_entry_pb2 import (
     DeliveryEntry,
     EntryHeader,
     EntryType,
+    MatchDeliveryEntry,
+    MatchEntry,
     OpeningEntry,
     OutcomesEntry,
     RefusalEntry,
@@ -24,7 +26,15 @@ from signalexchange.v1.log_entry_pb2 import (
     WithdrawalEntry,
 )
 
-T32, T64 = bytes(32), bytes(64)
+T16, T32, T64 = bytes(16), bytes(32), bytes(64)
+MATCH: dict[str, Any] = {
+    "match_id": T16,
+    "pattern": 1,
+    "status": 1,
+    "confidence": 1000,
+    "as_of": 5,
+    "evidence": [SignalPosition(index=3, position=999), SignalPosition(index=4, position=0)],
+}
 ACCESS: dict[str, Any] = {
     "purpose": "authorise-payment",
     "asked": 2,
@@ -44,10 +54,22 @@ GOOD: list[tuple[EntryType.ValueType, Message]] = [
     (EntryType.ENTRY_TYPE_REFUSAL, RefusalEntry(method="/m", reason="RATE_LIMITED", count=3)),
     (EntryType.ENTRY_TYPE_OPENING, OpeningEntry(indices=[1, 5])),
     (EntryType.ENTRY_TYPE_OUTCOMES, OutcomesEntry(statement=b"s", signature=T64)),
+    (EntryType.ENTRY_TYPE_MATCH, MatchEntry(**MATCH)),
+    (EntryType.ENTRY_TYPE_MATCH_DELIVERY, MatchDeliveryEntry(match_id=T16, digest=T32, subjects=T32)),
 ]
 BAD: list[tuple[EntryType.ValueType, Message]] = [
     (EntryType.ENTRY_TYPE_BATCH, BatchEntry(statement=b"s", signature=T64 + b"\0")),
     (EntryType.ENTRY_TYPE_OUTCOMES, OutcomesEntry(statement=b"s")),
+    (EntryType.ENTRY_TYPE_MATCH, MatchEntry(**MATCH | {"match_id": T32})),
+    (EntryType.ENTRY_TYPE_MATCH, MatchEntry(**MATCH | {"pattern": 0})),
+    (EntryType.ENTRY_TYPE_MATCH, MatchEntry(**MATCH | {"pattern": 8})),
+    (EntryType.ENTRY_TYPE_MATCH, MatchEntry(**MATCH | {"status": 5})),
+    (EntryType.ENTRY_TYPE_MATCH, MatchEntry(**MATCH | {"confidence": 1001})),
+    (EntryType.ENTRY_TYPE_MATCH, MatchEntry(**MATCH | {"as_of": 4})),
+    (EntryType.ENTRY_TYPE_MATCH, MatchEntry(**MATCH | {"evidence": [SignalPosition(position=1000)]})),
+    (EntryType.ENTRY_TYPE_MATCH, MatchEntry(**MATCH | {"evidence": MATCH["evidence"][::-1]})),
+    (EntryType.ENTRY_TYPE_MATCH_DELIVERY, MatchDeliveryEntry(match_id=T16, digest=T16)),
+    (EntryType.ENTRY_TYPE_MATCH_DELIVERY, MatchDeliveryEntry(match_id=T16, digest=T32, subjects=T64)),
     (EntryType.ENTRY_TYPE_WITHDRAWAL, WithdrawalEntry(statement_digest=T32, signature=T64)),
     (
         EntryType.ENTRY_TYPE_WITHDRAWAL,

@@ -59,6 +59,8 @@ def test_a_complete_folder_verifies_completely(tmp_path: Path) -> None:
         "batches": 4,
         "withdrawals": 1,
         "outcomes": 0,
+        "matches": 0,
+        "match_deliveries": 0,
         "disclosures": 1,
         "receipts": 5,
     }
@@ -84,6 +86,44 @@ def test_a_report_signed_by_another_or_logged_twice_is_a_problem(tmp_path: Path,
     log.collect(tmp_path)
     report = verify(tmp_path, genesis(log))
     assert [(each.check, each.index) for each in report.problems] == [("outcomes", first if key else second)]
+
+
+def test_matches_and_their_deliveries_are_verified(tmp_path: Path) -> None:
+    log = filled_log()
+    batch, _ = log.batch([b"one", b"two"])
+    log.match([(batch, 0), (batch, 1)])
+    log.match([(batch, 1)], status=2)
+    log.match_delivery("bank-b")
+    log.collect(tmp_path)
+    report = verify(tmp_path, genesis(log))
+    assert report.problems == []
+    assert (report.verified["matches"], report.verified["match_deliveries"]) == (2, 1)
+
+
+def test_a_match_on_nothing_and_a_delivery_of_none_are_problems(tmp_path: Path) -> None:
+    log = filled_log()
+    batch, _ = log.batch([b"one", b"two"])
+    told_early = log.match_delivery("bank-b")
+    bad = [
+        log.match([(batch, 2)]),
+        log.match([(0, 0)]),
+        log.match([(batch, 0)], as_of=log.size + 1),
+    ]
+    log.collect(tmp_path)
+    report = verify(tmp_path, genesis(log))
+    found = {(each.check, each.index) for each in report.problems}
+    assert found == {("match_deliveries", told_early), *(("matches", index) for index in bad)}
+
+
+def test_a_delivery_whose_match_is_not_opened_is_not_checked(tmp_path: Path) -> None:
+    log = filled_log()
+    log.match([])
+    log.match_delivery("bank-b")
+    del log.openings[-2]
+    log.collect(tmp_path)
+    report = verify(tmp_path, genesis(log))
+    assert report.ok
+    assert report.not_checked["delivery of a match whose entry is not opened"] == 1
 
 
 def test_collecting_goes_on_where_it_stopped(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from signalexchange.entries import check_header, check_payload
 from signalexchange.entry_payloads import parse_header, parse_payload
 from signalexchange.errors import ExchangeError, VerificationError
 from signalexchange.evidence import HeldReceipt, Opening
+from signalexchange.match_checks import MatchChecker
 from signalexchange.outcomes import open_outcomes, parse_outcomes
 from signalexchange.report import Report
 from signalexchange.roster import Roster
@@ -30,6 +31,8 @@ from signalexchange.v1.log_entry_pb2 import (
     BatchEntry,
     EntryHeader,
     EntryType,
+    MatchDeliveryEntry,
+    MatchEntry,
     OpeningEntry,
     OutcomesEntry,
     SignalPosition,
@@ -108,6 +111,7 @@ class EntryChecker:
         self._reports: set[tuple[str, bytes]] = set()
         self._issued: dict[int, tuple[str, int | None]] = {}
         self._withdrawn: list[_Withdrawn] = []
+        self._about_matches = MatchChecker(report)
 
     def note(self, index: int, header: EntryHeader) -> None:
         """Take in an entry's header, its payload opened or not."""
@@ -122,6 +126,10 @@ class EntryChecker:
             self._withdrawal(index, header, payload)
         elif isinstance(payload, OutcomesEntry):
             self._outcomes(index, header, payload)
+        elif isinstance(payload, MatchEntry):
+            self._about_matches.match(index, payload)
+        elif isinstance(payload, MatchDeliveryEntry):
+            self._about_matches.delivery(index, payload)
         elif isinstance(payload, OpeningEntry) and payload.indices[-1] >= index:
             self.report.problem("payloads", index, "opens entries that did not exist yet")
         for held in self.receipts.pop(index, ()):
@@ -130,14 +138,16 @@ class EntryChecker:
             self._disclosure(index, header, disclosure, payload)
 
     def finish(self, opened: Sequence[int]) -> None:
-        """Check what withdrawals take back, and count the receipts and disclosures of entries that were never
-        judged as not checked. `opened` is non-zero at the entries whose headers were.
+        """Check what withdrawals take back and what matches stand on, and count the receipts and disclosures
+        of entries that were never judged as not checked. `opened` is non-zero at the entries whose headers
+        were.
         """
         for withdrawn in self._withdrawn:
             if what := self._misplaced(withdrawn, opened):
                 self.report.problem("withdrawals", withdrawn.entry, what)
             elif withdrawn.signed:
                 self.report.count("withdrawals")
+        self._about_matches.finish(opened, self._issued)
         receipts = sum(len(held) for held in self.receipts.values())
         disclosures = sum(len(shown) for shown in self.disclosures.values())
         self.report.skip("receipt of an entry that is not opened", receipts)

@@ -18,6 +18,8 @@ from signalexchange.v1.log_entry_pb2 import (
     DeliveryEntry,
     EntryHeader,
     EntryType,
+    MatchDeliveryEntry,
+    MatchEntry,
     OpeningEntry,
     OutcomesEntry,
     RefusalEntry,
@@ -25,8 +27,10 @@ from signalexchange.v1.log_entry_pb2 import (
     SuspensionEntry,
     WithdrawalEntry,
 )
+from signalexchange.v1.match_service_pb2 import MatchStatus, Pattern
 
 TOKEN_SIZE = 32
+MAX_CONFIDENCE = 1000
 DIGEST_SIZE = 32
 
 PAYLOADS: dict[int, type[Message]] = {
@@ -40,6 +44,8 @@ PAYLOADS: dict[int, type[Message]] = {
     EntryType.ENTRY_TYPE_REFUSAL: RefusalEntry,
     EntryType.ENTRY_TYPE_OPENING: OpeningEntry,
     EntryType.ENTRY_TYPE_OUTCOMES: OutcomesEntry,
+    EntryType.ENTRY_TYPE_MATCH: MatchEntry,
+    EntryType.ENTRY_TYPE_MATCH_DELIVERY: MatchDeliveryEntry,
 }
 """Message of each type of entry."""
 
@@ -73,6 +79,12 @@ def parse_payload(entry_type: int, data: bytes) -> Message:
     elif isinstance(payload, DeliveryEntry):
         _check_size("token", payload.token, TOKEN_SIZE)
         _check_size("signal_id", payload.signal_id, ID_SIZE)
+    elif isinstance(payload, MatchEntry):
+        _check_match(payload)
+    elif isinstance(payload, MatchDeliveryEntry):
+        _check_size("match_id", payload.match_id, ID_SIZE)
+        _check_size("digest", payload.digest, DIGEST_SIZE)
+        _check_tokens("subjects", payload.subjects)
     elif isinstance(payload, RefusalEntry) and payload.count < 1:
         raise MalformedError("a refusal counts at least 1")
     elif isinstance(payload, OpeningEntry):
@@ -85,12 +97,34 @@ def parse_payload(entry_type: int, data: bytes) -> Message:
 def _check_access(payload: AccessEntry, subscription: bool) -> None:
     _check_size("request_digest", payload.request_digest, DIGEST_SIZE)
     _check_size("answer_digest", payload.answer_digest, 0 if subscription else DIGEST_SIZE)
-    if len(payload.hits) % TOKEN_SIZE or (subscription and payload.hits):
-        raise MalformedError(f"hits are tokens of {TOKEN_SIZE} bytes, and none in a subscription")
-    hits = [payload.hits[place : place + TOKEN_SIZE] for place in range(0, len(payload.hits), TOKEN_SIZE)]
-    _check_ascending("hits", hits)
-    if len(hits) > payload.asked:
+    hits = _check_tokens("hits", payload.hits)
+    if subscription and hits:
+        raise MalformedError("a subscription has no hits")
+    if hits > payload.asked:
         raise MalformedError("more hits than tokens asked about")
+
+
+def _check_match(payload: MatchEntry) -> None:
+    _check_size("match_id", payload.match_id, ID_SIZE)
+    if payload.pattern not in Pattern.values() or not payload.pattern:
+        raise MalformedError(f"unknown pattern {payload.pattern}")
+    if payload.status not in MatchStatus.values() or not payload.status:
+        raise MalformedError(f"unknown status {payload.status}")
+    if payload.confidence > MAX_CONFIDENCE:
+        raise MalformedError(f"confidence is above {MAX_CONFIDENCE}")
+    if any(place.index >= payload.as_of for place in payload.evidence):
+        raise MalformedError("evidence that was not taken into account")
+    if any(place.position >= MAX_SIGNALS for place in payload.evidence):
+        raise MalformedError("a position is beyond any batch")
+    _check_ascending("evidence", [place.index * MAX_SIGNALS + place.position for place in payload.evidence])
+
+
+def _check_tokens(field: str, value: bytes) -> int:
+    """How many tokens these are, one behind the other."""
+    if len(value) % TOKEN_SIZE:
+        raise MalformedError(f"{field} are tokens of {TOKEN_SIZE} bytes")
+    _check_ascending(field, [value[at : at + TOKEN_SIZE] for at in range(0, len(value), TOKEN_SIZE)])
+    return len(value) // TOKEN_SIZE
 
 
 def _check_ascending(field: str, values: Sequence[bytes] | Sequence[int]) -> None:

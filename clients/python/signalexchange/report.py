@@ -22,6 +22,8 @@ CHECKS = (
     "batches",
     "withdrawals",
     "outcomes",
+    "matches",
+    "match_deliveries",
     "disclosures",
     "receipts",
 )

@@ -2,7 +2,8 @@
 
 Invariants: a thing counts as verified only after every check on it held; what could not be checked is counted
 apart; a problem in one entry does not hide those in others. Leaves and openings are streamed: memory grows by
-one byte an entry, the ids of the batches, and the receipts and disclosures in the folder.
+one byte an entry, the ids of the batches and of the matches with the places of their evidence, and the
+receipts and disclosures in the folder.
 """
 
 from collections import defaultdict
