@@ -15,9 +15,10 @@ from signalexchange.gate import Gate, GateParameters
 from signalexchange.rulebook import Rulebook
 from signalexchange.signals import SALT_SIZE, SIGNAL_ID_SIZE, SignalDraft, Subject, build
 from signalexchange.tokens import Token
-from signalexchange.v1.signal_pb2 import Signal
 
 from exchange.domain.matching.observation import Observation, Role
+from exchange.domain.matching.reading import observation
+from exchange.domain.records import RoleSignal
 
 ROUND: Final = 3_600
 """Seconds between a member's publications."""
@@ -57,7 +58,8 @@ def batches(said: Iterable[Published], rulebook: Rulebook) -> Iterator[tuple[int
             salt=bytes(SALT_SIZE),
             now=each.at,
         )
-        batch.append(observation(signal, place, each.member, each.member, roles[each.draft.code], echo=False))
+        row = RoleSignal(place, each.member, roles[each.draft.code], False, b"")
+        batch.append(observation(row, signal, each.member))
     if batch:
         yield ordered[-1].at, batch
 
@@ -67,28 +69,3 @@ def token(subject: Subject) -> Token:
     """The stand-in for a token."""
     value = sha256(f"{subject.type}/{subject.value}".encode()).digest()
     return Token(subject.type, _EPOCH, value, value)
-
-
-def observation(
-    signal: Signal, place: int, member: str, group: str, role: Role, *, echo: bool
-) -> Observation:
-    subject, counterparty = signal.subject, signal.counterparty
-    return Observation(
-        place,
-        signal.signal_id,
-        member,
-        group,
-        role,
-        signal.code,
-        subject.value,
-        subject.type,
-        counterparty.value,
-        counterparty.type,
-        tuple((link.value, link.type) for link in signal.links),
-        signal.amount_band,
-        signal.first_seen,
-        signal.last_seen,
-        signal.expires_at,
-        signal.confidence,
-        echo,
-    )

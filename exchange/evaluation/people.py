@@ -21,8 +21,7 @@ class People:
         self._by_subject: dict[Subject, str] = {}
         for id_, entity in truth.entities.items():
             for text in entity.identifiers:
-                kind, _, value = text.partition(":")
-                self._by_subject[Subject(TYPES[kind], normalise(TYPES[kind], value))] = id_
+                self._by_subject[_subject(text)] = id_
         self._by_token = {token(subject).value: id_ for subject, id_ in self._by_subject.items()}
         self._cases = truth.actors()
         self.planted = frozenset(self._cases)
@@ -31,6 +30,10 @@ class People:
     def behind(self, tokens: Iterable[bytes]) -> frozenset[str]:
         """The entities behind tokens."""
         return frozenset(self._by_token.get(each, f"token {each.hex()[:16]}") for each in tokens)
+
+    def entities(self, identifiers: Iterable[str]) -> frozenset[str]:
+        """The entities behind identifiers, each "type:value"; one that is nobody's stands for itself."""
+        return frozenset(self._by_subject.get(_subject(each), each) for each in identifiers)
 
     def is_planted(self, subject: Subject) -> bool:
         """Whether an identifier is an actor's."""
@@ -46,3 +49,8 @@ class People:
             if actor.entity == entity
         ]
         return "; ".join([f"{entity} ({known.kind if known else 'unknown'})", *roles])
+
+
+def _subject(text: str) -> Subject:
+    kind, _, value = text.partition(":")
+    return Subject(TYPES[kind], normalise(TYPES[kind], value))
