@@ -210,12 +210,13 @@ class VerdictRow(NamedTuple):
 
 
 class MatchVerdict(NamedTuple):
-    """A controlling group's verdict on a match, in the report at `entry`, given at `time`."""
+    """A controlling group's verdict on a match, in its `member`'s report at `entry`, given at `time`."""
 
     entry: int
     time: int
     match_id: bytes
     group: str
+    member: str
     verdict: int
 
 

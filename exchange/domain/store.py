@@ -142,7 +142,7 @@ class Store(Protocol):
         """Index below which matching has taken every entry into account."""
 
     async def withdrawn_since(self, start: int) -> bool:
-        """Whether an entry from `start` on withdraws signals."""
+        """Whether an entry from `start` on may end signals: an order, or a report of outcomes."""
 
     async def matches(self) -> list[MatchRow]:
         """All matches, ascending by number."""

@@ -80,8 +80,12 @@ class MatchReader(Reader):
         return int(row[0])
 
     async def withdrawn_since(self, start: int) -> bool:
-        """Whether an entry from `start` on withdraws signals."""
-        row = await self._one("SELECT EXISTS (SELECT 1 FROM orders WHERE entry >= ?)", (start,))
+        """Whether an entry from `start` on may end signals: an order, or a report of outcomes."""
+        row = await self._one(
+            "SELECT EXISTS (SELECT 1 FROM orders WHERE entry >= ?1)"
+            " OR EXISTS (SELECT 1 FROM reports WHERE entry >= ?1)",
+            (start,),
+        )
         return bool(row[0])
 
     async def matches(self) -> list[MatchRow]:

@@ -49,7 +49,7 @@ class OutcomeReader(Reader):
     async def outcomes_since(self, start: int) -> list[MatchVerdict]:
         """Verdicts on matches in entries from `start` on, in their order."""
         rows = await self._rows(
-            "SELECT entry, time, about, grp, verdict FROM verdicts INDEXED BY verdicts_on_matches"
+            "SELECT entry, time, about, grp, member, verdict FROM verdicts INDEXED BY verdicts_on_matches"
             " JOIN entries ON idx = entry WHERE is_match = 1 AND entry >= ? ORDER BY entry, about",
             (start,),
         )

@@ -1,8 +1,8 @@
 """Looking up subjects: what other groups say about tokens, scored, with its access record on the log first.
 
-Invariants: the caller's own group is left out; a signal counts only within its audience, and that of the
-link it is found through, and where the purpose shows its code; the answer names no issuer and no signal;
-hits are recorded, misses are neither stored nor logged.
+Invariants: the caller's own group is left out, of matches too; a signal counts only within its audience, and
+that of the link it is found through, and where the purpose shows its code; a match where the purpose shows
+its pattern; the answer names no issuer and no signal; hits are recorded, misses neither stored nor logged.
 """
 
 import os
@@ -14,6 +14,7 @@ from signalexchange.roster import Party
 from signalexchange.rulebook import Purpose
 from signalexchange.v1.identifier_pb2 import Receipt
 from signalexchange.v1.log_entry_pb2 import ENTRY_TYPE_LOOK_UP, AccessEntry
+from signalexchange.v1.signal_pb2 import TLP_AMBER_STRICT
 from signalexchange.v1.signal_service_pb2 import (
     LookUpSubjectsRequest,
     LookUpSubjectsResponse,
@@ -21,8 +22,10 @@ from signalexchange.v1.signal_service_pb2 import (
     SubscribeRequest,
 )
 
+from exchange.domain.matching.advice import matched
+from exchange.domain.matching.confidence import NAMES
 from exchange.domain.records import Hit, ShownToken
-from exchange.domain.scoring import DAY, Evidence, assess
+from exchange.domain.scoring import DAY, Evidence, Matched, assess
 from exchange.domain.store import Store
 from exchange.domain.validation import allowed_purpose, check_tokens, check_type_and_epoch
 from exchange.usecases.exchange import Exchange
@@ -77,21 +80,23 @@ class LookUp(Change[LookUpSubjectsResponse]):
         # The rules in force now, should they have changed while the look-up waited.
         purpose = allowed_purpose(membership.rulebook, self._request.purpose, party.kind)
         subjects: list[SubjectRisk] = []
-        if self._hits:
+        named = self._exchange.matching.matcher.named
+        if self._hits or named:
             for token in self._tokens:
                 hits = self._hits.get(token)
-                if hits:
-                    evidence = self._visible(hits, party, purpose, proposal.now)
-                    risk = assess(
-                        token,
-                        evidence,
-                        membership.rulebook,
-                        purpose,
-                        proposal.now,
-                        self._exchange.reliability,
-                    )
-                    if risk is not None:
-                        subjects.append(risk)
+                if not hits and token not in named:
+                    continue
+                risk = assess(
+                    token,
+                    self._visible(hits, party, purpose, proposal.now) if hits else (),
+                    membership.rulebook,
+                    purpose,
+                    proposal.now,
+                    self._exchange.reliability,
+                    self._matches(token, party, purpose, proposal.now) if token in named else (),
+                )
+                if risk is not None:
+                    subjects.append(risk)
         if subjects:
             day = proposal.now // DAY
             proposal.delta.shown.extend(ShownToken(risk.token, party.group, day) for risk in subjects)
@@ -109,6 +114,16 @@ class LookUp(Change[LookUpSubjectsResponse]):
             access_salt=salt,
         )
         return response, response.receipt
+
+    def _matches(self, token: bytes, party: Party, purpose: Purpose, now: int) -> list[Matched]:
+        matcher = self._exchange.matching.matcher
+        found = (
+            matched(matcher, match, token, party.group, TLP_AMBER_STRICT, now)
+            for match in matcher.of(token)
+            if NAMES[match.pattern] in purpose.patterns
+            and any((each.token, each.type) == (token, self._request.type) for each in match.subjects)
+        )
+        return [match for match in found if match is not None]
 
     def _visible(self, hits: list[Hit], party: Party, purpose: Purpose, now: int) -> list[Evidence]:
         membership = self._exchange.membership

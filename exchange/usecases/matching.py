@@ -26,7 +26,7 @@ from exchange.domain.records import POSITIONS, MatchVerdict, RoleSignal
 from exchange.domain.refusal import Refusal
 from exchange.domain.reliability import Reliability
 from exchange.domain.store import Store
-from exchange.usecases.record_matches import Pending, RecordMatches
+from exchange.usecases.record_matches import Pending, RecordMatches, tallies_of
 from exchange.usecases.writer import Writer, unavailable
 
 DAY: Final = 86_400
@@ -227,6 +227,7 @@ class Matching:
             self._report("matching-failed", error)
             return unavailable("what was matched could not be stored")
         self._count()
+        self._reliability().add(self._pending.tallies)
         self._unwritten = 0
         self._pending = Pending(self._pending.matched_to)
         return None
@@ -276,7 +277,9 @@ class Matching:
             case Rules():
                 await self._restore(item.entry, item.time, ())
             case MatchVerdict():
-                if item.match_id in self.matcher.matches:
+                match = self.matcher.matches.get(item.match_id)
+                if match is not None:
+                    self._pending.tallies += tallies_of(match, item)
                     self._absorb(self.matcher.judge(item.match_id, item.group, item.verdict, item.time))
 
     async def _observe(self, rows: Sequence[tuple[RoleSignal, Signal]], now: int) -> None:

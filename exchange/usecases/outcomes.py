@@ -4,10 +4,10 @@ Invariants: a report is taken whole or not at all, and once; repeating its state
 key that signed it has ended; a group has one verdict on each signal and match, and only on what its member
 published or was told of. Another group's refutation of an active signal is a dispute with a deadline; any
 verdict of the issuer's group after it is the answer; the issuer's own refutation ends the signal. Everybody
-who was shown the signal is told of each.
+who was shown the signal is told of each. What a verdict on a match does is matching's part.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from hashlib import sha256
 from typing import Final, NamedTuple, Self
 
@@ -35,13 +35,15 @@ from signalexchange.v1.signal_service_pb2 import (
     SIGNAL_CHANGE_UPHELD,
 )
 
-from exchange.domain.records import Report, SignalState, Status, VerdictRow
+from exchange.domain.records import MatchVerdict, Report, RoleSignal, SignalState, Status, VerdictRow
 from exchange.domain.refusal import Refusal, invalid
 from exchange.domain.reliability import Posterior, Tally
 from exchange.domain.store import Store
 from exchange.usecases.audience import Audience
 from exchange.usecases.exchange import Exchange
+from exchange.usecases.matching import Gone
 from exchange.usecases.publish import check_signer, signing_key
+from exchange.usecases.withdraw import leave_matching
 from exchange.usecases.writer import Change, Proposal
 
 DAY: Final = 86_400
@@ -53,6 +55,8 @@ class Known(NamedTuple):
     report: Report | None
     signals: dict[bytes, SignalState]
     told_of: set[int]
+    matches: Collection[bytes]
+    """Those of the matches that the caller was told of."""
     verdicts: dict[tuple[bool, bytes], int]
 
     @classmethod
@@ -66,6 +70,7 @@ class Known(NamedTuple):
             await store.report(party.id, statement.report_id),
             signals,
             await store.told_of(party.id, [state.place for state in signals.values()]) if signals else set(),
+            await store.matches_of(party.id, [o.match_id for o in statement.outcomes if o.match_id]),
             await store.verdicts(party.group, ids),
         )
 
@@ -142,10 +147,14 @@ def _check_signature(exchange: Exchange, party: Party, request: ReportOutcomesRe
 def _check(exchange: Exchange, party: Party, statement: OutcomeStatement, known: Known) -> None:
     """Raise Refusal SIGNAL_UNKNOWN, MATCH_UNKNOWN or OUTCOME_CONFLICT unless the caller may say all of it."""
     unknown: list[tuple[str, str]] = []
+    unmatched: list[tuple[str, str]] = []
     conflicts: list[int] = []
     for at, outcome in enumerate(statement.outcomes):
         is_match, id_ = about(outcome)
-        if not is_match:
+        if is_match:
+            if id_ not in known.matches:
+                unmatched.append((f"outcomes[{at}].match_id", "is none that concerns the caller"))
+        else:
             state = known.signals.get(id_)
             if state is None or (state.issuer != party.id and state.place not in known.told_of):
                 unknown.append((f"outcomes[{at}].signal_id", "is neither the caller's nor was it told of it"))
@@ -156,6 +165,12 @@ def _check(exchange: Exchange, party: Party, statement: OutcomeStatement, known:
             ErrorReason.ERROR_REASON_SIGNAL_UNKNOWN,
             "the caller neither published a signal of that id nor was it told of one",
             violations=unknown,
+        )
+    if unmatched:
+        raise Refusal(
+            ErrorReason.ERROR_REASON_MATCH_UNKNOWN,
+            "there is no match of that id that concerns the caller",
+            violations=unmatched,
         )
     if conflicts:
         raise Refusal(
@@ -184,8 +199,10 @@ class ReportOutcomes(Change[ReportOutcomesResponse]):
         self._request = request
         self._statement = statement
         self._audience = audience
-        self._known = Known(None, {}, set(), {})
+        self._known = Known(None, {}, set(), (), {})
+        self._seen: dict[int, RoleSignal] = {}
         self._tallies: list[Tally] = []
+        self._matching: list[Gone | MatchVerdict] = []
         self.weight = len(statement.outcomes)
 
     @classmethod
@@ -197,6 +214,8 @@ class ReportOutcomes(Change[ReportOutcomesResponse]):
             if not change._audience.covers(news):  # disputed since
                 change._audience = await Audience.find(change._exchange, news)
             await change._audience.read_on()
+            roles = [state.place for state in change._known.signals.values() if state.role]
+            change._seen = {row.place: row for row in await store.roles_at(roles)} if roles else {}
 
     def decide(self, proposal: Proposal) -> tuple[ReportOutcomesResponse, Receipt]:
         """Write the verdicts and what follows from them."""
@@ -224,7 +243,14 @@ class ReportOutcomes(Change[ReportOutcomesResponse]):
                 delta.verdicts.append(VerdictRow(is_match, id_, party.group, outcome.verdict, index))
             if not is_match:
                 self._judge(proposal, party, self._known.signals[id_], outcome.verdict, is_new)
+            elif is_new:
+                self._matching.append(
+                    MatchVerdict(index, proposal.now, id_, party.group, party.id, outcome.verdict)
+                )
         delta.tallies.extend(self._tallies)
+        gone = [self._seen[place] for place in delta.refuted if place in self._seen]
+        if gone:
+            self._matching.append(leave_matching(self._exchange, gone, proposal, index))
         response = ReportOutcomesResponse(receipt=Receipt(index=index))
         return response, response.receipt
 
@@ -254,5 +280,7 @@ class ReportOutcomes(Change[ReportOutcomesResponse]):
                 delta.events.extend(self._audience.news(state, SIGNAL_CHANGE_DISPUTED, now, party.id))
 
     def applied(self) -> None:
-        """Believe whom the verdicts say to believe."""
+        """Believe whom the verdicts say to believe, and hand on what matching must know."""
         self._exchange.reliability.add(self._tallies)
+        for item in self._matching:
+            self._exchange.matching.put(item)

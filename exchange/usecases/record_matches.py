@@ -15,6 +15,7 @@ from typing import Final, NamedTuple, Self
 from signalexchange.roster import MEMBER_KINDS, Party
 from signalexchange.v1.log_entry_pb2 import EntryType, MatchDeliveryEntry, MatchEntry, SignalPosition
 from signalexchange.v1.match_service_pb2 import Match as MatchMessage
+from signalexchange.v1.outcome_service_pb2 import VERDICT_CONFIRMED, VERDICT_INCONCLUSIVE
 
 from exchange.domain.matching.changes import Changes
 from exchange.domain.matching.confidence import NAMES
@@ -26,10 +27,12 @@ from exchange.domain.membership import Membership
 from exchange.domain.records import (
     POSITIONS,
     MatchEvent,
+    MatchVerdict,
     MatchView,
     ShownToken,
     Subscription,
 )
+from exchange.domain.reliability import Tally
 from exchange.domain.store import Store
 from exchange.usecases.writer import Change, Proposal
 
@@ -47,9 +50,11 @@ class Pending:
     changes: Changes = field(default_factory=Changes)
     interest: set[bytes] = field(default_factory=set)
     pressing: bool = False
+    tallies: list[Tally] = field(default_factory=list)
+    """What verdicts on matches say of patterns and issuers."""
 
     def __bool__(self) -> bool:
-        return bool(self.changes or self.interest or self.pressing)
+        return bool(self.changes or self.interest or self.pressing or self.tallies)
 
 
 class Telling(NamedTuple):
@@ -202,10 +207,22 @@ class RecordMatches(Change[None]):
             else:
                 delta.match_instances.append(row)
         delta.spent.extend(changes.spent.items())
+        delta.tallies.extend(self._pending.tallies)
         delta.matched_to = self._pending.matched_to
         for telling in self._tellings:
             telling.log(proposal, event=True)
         return None, None
+
+
+def tallies_of(match: Match, given: MatchVerdict) -> list[Tally]:
+    """What a verdict counts for: the match's pattern, and each other group that tells of the match."""
+    if given.verdict == VERDICT_INCONCLUSIVE:
+        return []
+    issuers = {item.seen.group: item.seen.member for item in match.evidence() if item.counts}
+    issuers.pop(given.group, None)
+    confirmed = given.verdict == VERDICT_CONFIRMED
+    named = [("", NAMES[match.pattern]), *((member, "") for member in sorted(issuers.values()))]
+    return [Tally(issuer, code, given.member, confirmed, not confirmed) for issuer, code in named]
 
 
 def _ordered(matcher: Matcher, ids: Collection[bytes]) -> list[Match]:

@@ -160,12 +160,7 @@ class Withdraw(Change[WithdrawSignalsResponse]):
             if state.status == Status.ACTIVE:
                 self._tell(proposal, state)
         if self._seen:
-            group = self._exchange.membership.group(member) or ""
-            seen = [observation(row, Signal.FromString(row.body), group) for row in self._seen]
-            days = self._exchange.membership.rulebook.matching.window_days
-            # In this very transaction: what is withdrawn can't be put up again, whatever happens next.
-            delta.spent.extend(spent(seen, days, proposal.now).items())
-            self._gone = Gone(index, proposal.now, [signal.place for signal in self._seen])
+            self._gone = leave_matching(self._exchange, self._seen, proposal, index)
         response = WithdrawSignalsResponse(receipt=Receipt(index=index))
         return response, response.receipt
 
@@ -183,6 +178,15 @@ class Withdraw(Change[WithdrawSignalsResponse]):
         proposal.delta.events.extend(
             self._audience.news(state, SignalChange.SIGNAL_CHANGE_WITHDRAWN, proposal.now)
         )
+
+
+def leave_matching(exchange: Exchange, rows: Sequence[RoleSignal], proposal: Proposal, index: int) -> Gone:
+    """What to hand to matching, once committed, of signals that the entry at `index` ends."""
+    membership = exchange.membership
+    seen = [observation(row, Signal.FromString(row.body), membership.group(row.issuer) or "") for row in rows]
+    # In this very transaction: what is taken back can't be put up again, whatever happens next.
+    proposal.delta.spent.extend(spent(seen, membership.rulebook.matching.window_days, proposal.now).items())
+    return Gone(index, proposal.now, [row.place for row in rows])
 
 
 class Forget(Change[None]):

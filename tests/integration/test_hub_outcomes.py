@@ -9,6 +9,13 @@ import pytest
 from signalexchange.outcomes import open_outcomes
 from signalexchange.rulebook import Rulebook, default_text
 from signalexchange.v1.log_entry_pb2 import OutcomesEntry
+from signalexchange.v1.match_service_pb2 import (
+    MATCH_STATUS_CONFIRMED,
+    MATCH_STATUS_EXPIRED,
+    MATCH_STATUS_OPEN,
+    ListMatchesRequest,
+    Match,
+)
 from signalexchange.v1.outcome_service_pb2 import (
     VERDICT_CONFIRMED,
     VERDICT_INCONCLUSIVE,
@@ -18,18 +25,21 @@ from signalexchange.v1.outcome_service_pb2 import (
     OutcomeStatement,
     ReportOutcomesRequest,
 )
+from signalexchange.v1.signal_pb2 import Signal, Tlp
 from signalexchange.v1.signal_service_pb2 import (
     ACTION_AUTHENTICATE,
     SIGNAL_CHANGE_DISPUTED,
     SIGNAL_CHANGE_REFUTED,
     SIGNAL_CHANGE_UPHELD,
+    SubjectRisk,
 )
 from signalexchange.v1.transparency_service_pb2 import OpenEntriesRequest
 
 from exchange.provision import PartySpec
 from exchange.storage.sqlite import SqliteStore
 from tests.support.exchange import Running, deploy, refused, serving
-from tests.support.members import DAY
+from tests.support.loops import IBAN, PHONE, TYPES, Loop
+from tests.support.members import DAY, PURPOSE, look_up, signal
 from tests.support.outcomes import START, Watch, ask, at, claim, follow, publish, report
 
 NORTH, SOUTH, PAY, SHOP = "bank-north", "bank-south", "pay-lotus", "shop-river"
@@ -198,6 +208,106 @@ async def test_what_its_issuer_refutes_stops_counting_and_everybody_shown_it_is_
     assert await watches[SHOP].quiet()
     assert await ask(hub, SOUTH, one.subject.value) is None
     assert await ask(hub, SOUTH, other.subject.value)
+
+
+@pytest.fixture
+async def city(tmp_path: Path) -> AsyncIterator[Running]:
+    async with serving(deploy(tmp_path, clock=START, types=TYPES)) as running:
+        yield running
+
+
+async def found(hub: Running, member: str, **changes: Any) -> list[Match]:
+    """The member's matches once everything is matched."""
+    await hub.hub._exchange.matching.settled()
+    request = ListMatchesRequest(**({"page_size": 100} | changes))
+    return list((await hub[member].matches.ListMatches(request, timeout=10)).matches)
+
+
+async def loop_at(hub: Running) -> tuple[Loop, dict[str, Signal], Match]:
+    """A loop that the lender and both banks report, by whom which leg, and the match."""
+    loop = Loop(start=START // 300 * 300 - DAY)
+    signals = {PAY: loop.purchase(), NORTH: loop.settlement(), SOUTH: loop.backflow()}
+    for member, seen in signals.items():
+        await publish(hub, member, seen)
+    (match,) = await found(hub, PAY)
+    return loop, signals, match
+
+
+async def test_a_verdict_on_a_match_is_told_and_counts_for_its_pattern(city: Running) -> None:
+    _, _, match = await loop_at(city)
+    id_ = match.match_id
+    for member in (SHOP, NORTH):
+        request = city.pen(member).report(dict.fromkeys([id_, os.urandom(16)], VERDICT_REFUTED), matches=True)
+        refusal = await refused(city[member].outcomes.ReportOutcomes(request))
+        assert refusal.reason == "MATCH_UNKNOWN"
+        assert len(refusal.fields) == (2 if member == SHOP else 1)
+    await report(city, PAY, {id_: VERDICT_CONFIRMED}, matches=True)
+    (confirmed,) = await found(city, NORTH)
+    assert (confirmed.match_id, confirmed.status) == (id_, MATCH_STATUS_CONFIRMED)
+    request = city.pen(PAY).report({id_: VERDICT_REFUTED}, matches=True)
+    assert (await refused(city[PAY].outcomes.ReportOutcomes(request))).reason == "OUTCOME_CONFLICT"
+    await report(city, SOUTH, {id_: VERDICT_CONFIRMED}, matches=True)
+    await city.hub._exchange.matching.settled()
+    answer = await city[NORTH].outcomes.GetReliability(GetReliabilityRequest())
+    assert [code.code for code in answer.codes] == ["funds-loop"]
+    assert answer.codes[0].reliability.confirmed == 2
+    assert answer.codes[0].reliability.factor > 1000
+    assert (answer.own.confirmed, answer.own.refuted) == (2, 0)  # the bank between them
+    lender = await city[PAY].outcomes.GetReliability(GetReliabilityRequest())
+    assert lender.own.confirmed == 1  # not by its own word
+
+
+async def test_a_verdict_outlives_a_restart_before_it_was_matched(tmp_path: Path) -> None:
+    deployment = deploy(tmp_path, clock=START, types=TYPES)
+    async with serving(deployment) as hub:
+        _, _, match = await loop_at(hub)
+        matching = hub.hub._exchange.matching
+        assert matching._task is not None
+        matching._task.cancel()  # as if it hadn't come to it
+        matching.put = lambda item: None  # type: ignore[method-assign]
+        await report(hub, PAY, {match.match_id: VERDICT_CONFIRMED}, matches=True)
+    async with serving(deployment) as hub:
+        (confirmed,) = await found(hub, NORTH)
+        assert confirmed.status == MATCH_STATUS_CONFIRMED
+        answer = await hub[NORTH].outcomes.GetReliability(GetReliabilityRequest())
+        assert answer.own.confirmed == 1
+
+
+async def test_a_leg_that_its_issuer_refutes_leaves_the_match_and_cannot_come_back(city: Running) -> None:
+    loop, signals, match = await loop_at(city)
+    await report(city, SOUTH, {signals[SOUTH].signal_id: VERDICT_REFUTED})
+    (gone,) = await found(city, PAY)
+    assert (gone.match_id, gone.status) == (match.match_id, MATCH_STATUS_EXPIRED)
+    await publish(city, SOUTH, loop.backflow())
+    assert not await found(city, PAY, status=MATCH_STATUS_OPEN)
+
+
+async def test_a_match_counts_in_look_ups_of_those_it_does_not_need(city: Running) -> None:
+    loop, _, _ = await loop_at(city)
+
+    async def asked(member: str, purpose: str = PURPOSE) -> SubjectRisk | None:
+        request = look_up([loop.payer.value], type_=IBAN, purpose=purpose)
+        answer = await city[member].signals.LookUpSubjects(request, timeout=10)
+        return answer.subjects[0] if answer.subjects else None
+
+    risk = await asked(SHOP)
+    assert risk is not None
+    assert [reason.code for reason in risk.reasons] == ["funds-loop"]
+    assert risk.groups == 3
+    assert risk.advice <= ACTION_AUTHENTICATE
+    assert risk.freshness_days == 0
+    assert risk.handling == Tlp.TLP_AMBER_STRICT
+    # Without the legs of the one that asks there is no loop.
+    for member in (PAY, NORTH, SOUTH):
+        assert await asked(member) is None
+    assert await asked(SHOP, "merchant-onboarding")
+    other = look_up([loop.payer.value], type_=PHONE)
+    assert not (await city[SHOP].signals.LookUpSubjects(other, timeout=10)).subjects
+    # What it was shown doesn't corroborate when it says it again.
+    rumour = signal(loop.payer.value, now=START, subject=loop.payer)
+    await publish(city, SHOP, rumour)
+    risk = await asked(NORTH)
+    assert risk is None
 
 
 SIX = (

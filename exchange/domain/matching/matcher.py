@@ -7,7 +7,7 @@ refuted never counts again for that pattern, and what didn't stand without it do
 evidence. Pure; no clock: `now` is passed in.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Final, Protocol
 
 from signalexchange.patterns import Matching
@@ -96,6 +96,11 @@ class Matcher:
     def matches(self) -> Mapping[bytes, Match]:
         """Matches by id: those that stand, and others until they are forgotten."""
         return self.ledger.by_id
+
+    @property
+    def named(self) -> Set[bytes]:
+        """Tokens of which `of` knows a match."""
+        return self.ledger.named
 
     def of(self, token: bytes) -> list[Match]:
         """Standing matches that name a token as subject, oldest first."""

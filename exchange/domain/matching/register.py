@@ -88,6 +88,11 @@ class Register:
 
     # --- finding them
 
+    @property
+    def named(self) -> Set[bytes]:
+        """Tokens that some match names as subject."""
+        return self._naming.keys()
+
     def naming(self, token: bytes) -> list[Match]:
         """Matches that name a token as subject, oldest first."""
         return [self.by_number[number] for number in sorted(self._naming.get(token, ()))]
