@@ -147,6 +147,16 @@ class Matching:
             if before.counted_group(member) != after.counted_group(member):
                 self.put(Standing(entry, now, member))
 
+    def knows(self, group: str, token: bytes) -> bool:
+        """Whether a group told of a token by itself: what it tells of it now is no echo of what it was shown."""
+        who = [(token, group)]
+        graph = self.matcher.graph
+        return any(
+            not seen.echo
+            for find in (graph.out_of, graph.into, graph.about)
+            for seen in find(who, 0, self._now + DAY)
+        )
+
     async def settled(self) -> None:
         """Wait until all that was put so far is matched and stored. Raises Refusal UNAVAILABLE."""
         if self._taken < self._put or self.lock.locked() or self._pending:

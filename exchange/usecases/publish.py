@@ -217,7 +217,7 @@ class Publish(Change[PublishSignalsResponse]):
         payload = BatchEntry(statement=self._request.statement, signature=self._request.signature)
         index = proposal.log(EntryType.ENTRY_TYPE_BATCH, member, payload.SerializeToString())
         delta = proposal.delta
-        echoes = [not self._shown.isdisjoint(signal.ends) for signal in self._signals]
+        echoes = [self._is_echo(signal) for signal in self._signals]
         for position, (signal, echo) in enumerate(zip(self._signals, echoes, strict=True)):
             delta.signals.append(signal.row(index, position, member, echo))
             if signal.joins:
@@ -231,6 +231,13 @@ class Publish(Change[PublishSignalsResponse]):
                     self._tell(proposal, signal, place(index, position))
         response = PublishSignalsResponse(receipt=Receipt(index=index))
         return response, response.receipt
+
+    def _is_echo(self, signal: ValidSignal) -> bool:
+        """Whether it may repeat what the group was shown: not a fact about what it told of by itself before."""
+        shown = self._shown.intersection(signal.ends)
+        if signal.searched or not shown:
+            return bool(shown)
+        return not all(self._exchange.matching.knows(self._party.group, token) for token in shown)
 
     def _for_matching(self, index: int, now: int, echoes: list[bool]) -> Accepted:
         seen = []

@@ -17,6 +17,7 @@ from signalexchange.credentials import Sign, TlsFiles, load_signing_key, read_fi
 from signalexchange.errors import ConfigError, RefusedError, VerificationError
 from signalexchange.journal import Journal
 from signalexchange.log_client import LogClient
+from signalexchange.match_client import MatchClient
 from signalexchange.publisher import Acknowledged, Identity, Publisher
 from signalexchange.roster_client import RosterClient
 from signalexchange.signals import SignalDraft
@@ -55,7 +56,8 @@ class Answer:
 
 
 class ExchangeClient:
-    """A party's client; an asynchronous context manager. `roster`, `log` and `custodians` are its parts.
+    """A party's client; an asynchronous context manager. `roster`, `log`, `custodians` and `matches` are its
+    parts.
 
     Methods raise RefusedError for what the hub refuses or where it can't be reached (status UNAVAILABLE or
     DEADLINE_EXCEEDED), VerificationError and MalformedError for what can't be believed.
@@ -90,6 +92,7 @@ class ExchangeClient:
         self.roster = RosterClient(self._hub, genesis, journal)
         self.log = LogClient(self._hub, self.roster, journal)
         self.custodians = TokenSource(self._custodians, self.roster, self._cache, clock)
+        self.matches = MatchClient(self._hub, self.roster, lambda: self.journal)
         self._publisher: Publisher | None = None
         if signing_key is not None and journal is not None:
             identity = Identity(member, *signing_key)

@@ -23,6 +23,7 @@ from google.protobuf.message import DecodeError, Message
 from signalexchange.credentials import TlsFiles
 from signalexchange.errors import ConfigError, MalformedError
 from signalexchange.rpc_errors import refusal_from
+from signalexchange.v1 import match_service_pb2 as matches
 from signalexchange.v1 import membership_service_pb2 as membership
 from signalexchange.v1 import outcome_service_pb2 as outcomes
 from signalexchange.v1 import signal_service_pb2 as signals
@@ -105,6 +106,18 @@ REPORT_OUTCOMES = Method(
 RELIABILITY = Method(
     "OutcomeService", "GetReliability", outcomes.GetReliabilityRequest, outcomes.GetReliabilityResponse
 )
+GET_MATCH = Method("MatchService", "GetMatch", matches.GetMatchRequest, matches.GetMatchResponse)
+LIST_MATCHES = Method("MatchService", "ListMatches", matches.ListMatchesRequest, matches.ListMatchesResponse)
+WATCH_MATCHES = Method(
+    "MatchService",
+    "WatchMatches",
+    matches.WatchMatchesRequest,
+    matches.WatchMatchesResponse,
+    idempotent=False,
+)
+LIST_SET_ASIDE = Method(
+    "MatchService", "ListSetAside", matches.ListSetAsideRequest, matches.ListSetAsideResponse
+)
 KEY_MANIFEST = Method(
     "TokenService", "GetKeyManifest", tokens.GetKeyManifestRequest, tokens.GetKeyManifestResponse
 )
@@ -112,7 +125,7 @@ KEY_MANIFEST = Method(
 METHODS: tuple[Method[Message, Message], ...] = (
     PUBLISH, WITHDRAW, LOOK_UP, SUBSCRIBE, UNSUBSCRIBE, WATCH, CHECKPOINT, INCLUSION_PROOF, CONSISTENCY_PROOF,
     LEAVES, OPEN_ENTRIES, ROSTER, PROPOSE_ROSTER, SUSPEND, REPORT_OUTCOMES, RELIABILITY,
-    KEY_MANIFEST,
+    GET_MATCH, LIST_MATCHES, WATCH_MATCHES, LIST_SET_ASIDE, KEY_MANIFEST,
 )  # type: ignore[assignment] # fmt: skip
 
 

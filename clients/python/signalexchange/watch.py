@@ -1,4 +1,4 @@
-"""Watching: the fate of the member's own signals, corrections, and news of subjects it subscribed to.
+"""Watching: the fate of the member's own signals, corrections, news of subscribed subjects, and matches.
 
 Invariants: an event counts as handled when the reader asks for the next one, and only then is its resume
 token kept, so that a crash repeats an event and never loses one; broken streams are resumed with growing,
@@ -8,14 +8,16 @@ says so.
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import TypeVar
 
-from signalexchange.connection import WATCH, Connection
+from signalexchange.connection import WATCH, Connection, Method, Request
 from signalexchange.errors import ExchangeError, RefusedError
 from signalexchange.journal import Journal, SignalNote
 from signalexchange.v1.identifier_pb2 import SubjectToken
+from signalexchange.v1.match_service_pb2 import WatchMatchesResponse
 from signalexchange.v1.signal_service_pb2 import SignalChange, WatchSignalsRequest, WatchSignalsResponse
 
 FIRST_PAUSE = 0.5
@@ -46,6 +48,9 @@ class WatchEvent:
     references: tuple[str, ...]
 
 
+Answer = TypeVar("Answer", WatchSignalsResponse, WatchMatchesResponse)
+
+
 async def watch(
     hub: Connection, journal: Journal, origin: str, *, from_now: bool = False
 ) -> AsyncGenerator[WatchEvent, None]:
@@ -54,16 +59,35 @@ async def watch(
     Raises ResumeTooOldError, and RefusedError for what time doesn't mend, such as SUSPENDED.
     """
     name = state_name(origin)
+    request = WatchSignalsRequest
+    async with aclosing(resumed(hub, WATCH, request, journal, name, from_now=from_now)) as answers:
+        async for answer in answers:
+            if answer.signal_id:
+                yield await asyncio.to_thread(_event, journal, answer)
+
+
+async def resumed(
+    hub: Connection,
+    method: "Method[Request, Answer]",
+    request: Callable[..., Request],
+    journal: Journal,
+    name: str,
+    *,
+    from_now: bool,
+) -> AsyncGenerator[Answer, None]:
+    """A stream's messages for ever; the journal keeps under `name` where it stands.
+
+    `request` makes the request from a `resume_token`. Raises as `watch` does.
+    """
     kept = None if from_now else await asyncio.to_thread(journal.state, name)
     token = kept or b""
     pause = FIRST_PAUSE
     while True:
         try:
-            async with aclosing(hub.stream(WATCH, WatchSignalsRequest(resume_token=token))) as answers:
+            async with aclosing(hub.stream(method, request(resume_token=token))) as answers:
                 async for answer in answers:
                     pause = FIRST_PAUSE
-                    if answer.signal_id:
-                        yield await asyncio.to_thread(_event, journal, answer)
+                    yield answer
                     token = answer.resume_token
                     await asyncio.to_thread(journal.set_state, name, token)
         except RefusedError as error:

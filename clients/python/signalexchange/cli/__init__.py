@@ -15,6 +15,7 @@ from signalexchange.cli.doctor import doctor
 from signalexchange.cli.flows import publish_flows
 from signalexchange.cli.journal import journal
 from signalexchange.cli.log import log
+from signalexchange.cli.matches import matches
 from signalexchange.cli.outcomes import outcomes
 from signalexchange.cli.publishing import publish, withdraw
 from signalexchange.cli.roster import notices, roster
@@ -52,6 +53,7 @@ _COMMANDS = (
     publish,
     publish_flows,
     withdraw,
+    matches,
     outcomes,
     journal,
     log,

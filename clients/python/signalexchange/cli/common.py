@@ -117,7 +117,7 @@ def _advice(error: ExchangeError) -> str:
         "RATE_LIMITED": "; try again later",
         "OVERLOADED": "; try again later",
         "EPOCH_NOT_VALID": "; compute the tokens anew",
-        "RESUME_INVALID": "; start again: signalexchange watch --from-now",
+        "RESUME_INVALID": "; start again with --from-now",
     }.get(error.reason, "")
     return details + hint
 
