@@ -153,7 +153,7 @@ class Traffic:
             return self.said(bank, role, phone, band=90, lasted=3 * 86_400)
         if role == Role.LINK:
             of_shop = self._random.random() < 0.5
-            number = self.shop()
+            number = self._random.randrange(self.shops)
             if of_shop:
                 links = ((token(IBAN, number), IBAN), (token(PHONE, self.people + number), PHONE))
                 return self.said(bank, role, (token(SHOP, number), SHOP), (b"", 0), links)
