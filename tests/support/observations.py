@@ -4,13 +4,15 @@ from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from itertools import count
 
+from hypothesis import strategies as st
+from signalexchange.patterns import Matching
+from signalexchange.rulebook import Rulebook, default_text
+from signalexchange.v1.identifier_pb2 import IdentifierType as Type
+
 from exchange.domain.matching.finding import Finding
 from exchange.domain.matching.graph import Graph
 from exchange.domain.matching.matcher import Rule
 from exchange.domain.matching.observation import CENTS, MERCHANT, NATIONAL_ID, Observation, Role
-from signalexchange.patterns import Matching
-from signalexchange.rulebook import Rulebook, default_text
-from signalexchange.v1.identifier_pb2 import IdentifierType as Type
 
 HOUR = 3_600
 DAY = 86_400
@@ -119,3 +121,24 @@ def names(finding: Finding, known: Iterable[str]) -> set[str]:
     """Subjects of a finding, by the names of those known."""
     by_token = {token(name): name for name in known}
     return {by_token[subject.token] for subject in finding.subjects}
+
+
+def any_order(rows: Sequence[Observation]) -> st.SearchStrategy[list[Observation]]:
+    """The observations in any order of arrival."""
+    return st.permutations(rows)
+
+
+def assert_same_in(order: Sequence[Observation], rule: Rule, rows: Sequence[Observation]) -> None:
+    """What is found doesn't depend on the order of arrival, and is found again from each of its evidence."""
+    expected = found_at_once(rule, rows)
+    assert expected
+    assert found(rule, order) == expected
+    graph = Graph(RULES)
+    for row in rows:
+        graph.add(row)
+    for finding in expected.values():
+        for place in finding.evidence:
+            again = graph.get(place)
+            assert again is not None
+            if again.role in rule.ROLES:
+                assert finding in list(rule.find(graph, again))

@@ -58,8 +58,8 @@ class PayerRing(Record):
 
 
 class MerchantHopping(Record):
-    """At least `payers` of whom `density` permille bought at each of the same `merchants` or more within `days`;
-    a merchant with more than `popular` payers doesn't count."""
+    """At least `payers` of whom `density` permille bought at each of the same `merchants` or more within
+    `days`; a merchant with more than `popular` payers doesn't count."""
 
     payers: Several
     merchants: Several
@@ -85,8 +85,8 @@ class BustOut(Record):
 
 
 class CollectingAccount(Record):
-    """An account that takes in from `sources` and hands on to `sinks` within `hours`, or to at least `payers`,
-    most of its sinks, who had bought on credit where the money comes from."""
+    """An account that takes in from `sources` and hands on to `sinks` within `hours`, or to at least
+    `payers`, most of its sinks, who had bought on credit where the money comes from."""
 
     sources: Several
     sinks: Several

@@ -12,19 +12,20 @@ from typing import Final
 from exchange.domain.matching.finding import Finding, Pattern, by_day
 from exchange.domain.matching.graph import DAY, Graph
 from exchange.domain.matching.observation import Observation, Role
-from exchange.domain.matching.search import Search, bounded, concerned
+from exchange.domain.matching.search import Search, bounded, concerned, in_turn
 
 ROLES: Final = frozenset(Role) - {Role.SHARED}
+_LEGS: Final = frozenset({Role.LINE})
 
 
 def find(graph: Graph, seen: Observation) -> Iterator[Finding]:
     """Lines drawn together that an observation may have completed."""
-    return bounded(graph, seen, _find)
+    return bounded(graph, seen, _LEGS, _find)
 
 
 def _find(search: Search, seen: Observation) -> Iterator[Finding]:
     done: set[int] = set()
-    for line in concerned(search, seen, Role.LINE):
+    for line in concerned(search, seen, _LEGS):
         if line.place not in done:
             lines = search.said_by(line, Role.LINE)
             done.update(row.place for row in lines)
@@ -44,4 +45,4 @@ def _together(search: Search, lines: Sequence[Observation]) -> Iterator[Finding]
         ):
             found.update((line.place, line) for line in stretch)
     if found:
-        yield from by_day(Pattern.BUST_OUT, list(found.values()))
+        yield from by_day(Pattern.BUST_OUT, in_turn(found.values(), search.rules.fan))

@@ -6,11 +6,12 @@ out), landlords, savings clubs and group purchases (many in, few out), trips (wh
 those who paid in), firms (many in, many out, but a merchant's). Sources: FATF typologies of funnel and mule
 accounts; 法释〔2019〕1号 on illegal payment and settlement business; docs/matching.md.
 
-Invariants: who both pays in and is paid is neither source nor sink; sums far below the mean are noise; a
-merchant's account is none; an instance is what one token took in on one day, and where it went.
+Invariants: who both pays in and is paid is neither source nor sink, nor is a value that is set aside; sums
+far below the mean are noise; a merchant's account is none; an instance is what one token took in on one day,
+and where it went.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from exchange.domain.matching.finding import Finding, Part, Pattern, Subject, evidence_of, instance_key
@@ -18,10 +19,12 @@ from exchange.domain.matching.graph import DAY, Alias, Graph
 from exchange.domain.matching.identity import End
 from exchange.domain.matching.movement import Movement, movements, returned
 from exchange.domain.matching.observation import Observation, Role
+from exchange.domain.matching.parts import subjects
 from exchange.domain.matching.scatter import gathered
 from exchange.domain.matching.search import Search, bounded, concerned
 
 ROLES: Final = frozenset(Role) - {Role.SHARED}
+_LEGS: Final = frozenset({Role.TRANSFER, Role.PAYMENT})
 HOUR: Final = 3_600
 _NOISE: Final = 4
 """A source or sink of less than the mean by this factor doesn't count."""
@@ -39,14 +42,14 @@ class Account(NamedTuple):
 
 def find(graph: Graph, seen: Observation) -> Iterator[Finding]:
     """Collecting accounts that an observation may have shown."""
-    return bounded(graph, seen, _find)
+    return bounded(graph, seen, _LEGS, _find)
 
 
 def _find(search: Search, seen: Observation) -> Iterator[Finding]:
     rules = search.rules.collecting_account
     window = rules.hours * HOUR
     done: set[tuple[bytes, int]] = set()
-    for leg in concerned(search, seen, Role.TRANSFER, Role.PAYMENT):
+    for leg in concerned(search, seen, _LEGS):
         for token, group in _accounts(search, leg, window):
             who = search.graph.who(token, group)
             if not _may_collect(search, who, token, group, leg.first, window):
@@ -77,16 +80,16 @@ def _accounts(search: Search, leg: Observation, window: int) -> Iterator[End]:
 
 
 def _may_collect(search: Search, who: list[Alias], token: bytes, group: str, time: int, window: int) -> bool:
-    graph = search.graph
+    """Whether enough went in and out around a time, before it is looked at day by day."""
+    graph, rules = search.graph, search.rules.collecting_account
     since, until = time - window - DAY, time + window + DAY
     into = search.into(who, Role.TRANSFER, since, until)
-    if len(into) < 2 and not _is_from_business(graph, into):
-        return False
+    sources = len({row.subject for row in into})
+    if sources < rules.sources:
+        sinks = {row.counterparty for row in search.out_of(who, Role.TRANSFER, since, until)}
+        if len(sinks) < rules.payers or not any(graph.is_business(row.subject, row.group) for row in into):
+            return False
     return graph.set_aside(token) is None and not graph.is_business(token, group)
-
-
-def _is_from_business(graph: Graph, rows: Sequence[Observation]) -> bool:
-    return any(graph.is_business(row.subject, row.group) for row in rows)
 
 
 def _account(search: Search, who: list[Alias], start: int, window: int) -> Account | None:
@@ -94,11 +97,15 @@ def _account(search: Search, who: list[Alias], start: int, window: int) -> Accou
     graph = search.graph
     own = {token for token, _ in who}
     until = start + DAY + window
-    into = [row for row in search.into(who, Role.TRANSFER, start, until) if row.subject not in own]
-    out = [row for row in search.out_of(who, Role.TRANSFER, start, until) if row.counterparty not in own]
+    into, out = search.into(who, Role.TRANSFER, start, until), search.out_of(who, Role.TRANSFER, start, until)
     since = max(_known_since(into, graph.rules.fan), _known_since(out, graph.rules.fan))
-    came = movements(row for row in into if row.first >= since)
-    went = movements(row for row in out if row.first >= since)
+    apart = {
+        token
+        for token in {*(row.subject for row in into), *(row.counterparty for row in out)}
+        if token in own or graph.set_aside(token) is not None
+    }
+    came = movements(row for row in into if row.first >= since and row.subject not in apart)
+    went = movements(row for row in out if row.first >= since and row.counterparty not in apart)
     if not any(part.first < start + DAY for part in came):
         return None
     sources = {part: (part.heads[0].subject, part.heads[0].group) for part in came}
@@ -157,7 +164,7 @@ def _collected(search: Search, account: Account, day: int) -> Iterator[Finding]:
                 Pattern.COLLECTING_ACCOUNT,
                 instance_key(Pattern.COLLECTING_ACCOUNT, token, day),
                 (token,),
-                _subjects(search.graph, account, paid),
+                subjects(search.graph, _subjects(search.graph, account, paid)),
                 evidence_of(rows, paid),
                 evidence_of(principal),
             )
@@ -182,20 +189,17 @@ def _paid_at_sources(search: Search, account: Account) -> list[Observation]:
     return found if payers >= rules.payers and payers * 2 >= account.sinks else []
 
 
-def _subjects(graph: Graph, account: Account, paid: Iterable[Observation]) -> tuple[Subject, ...]:
-    found: dict[bytes, Subject] = {}
-    payers = bool(paid)
+def _subjects(graph: Graph, account: Account, paid: Sequence[Observation]) -> Iterator[Subject]:
     for row in paid:
-        found.setdefault(row.subject, Subject(row.subject, row.subject_type, Part.PAYER))
-        found.setdefault(row.counterparty, Subject(row.counterparty, row.counterparty_type, Part.MERCHANT))
+        yield Subject(row.subject, row.subject_type, Part.PAYER)
+        yield Subject(row.counterparty, row.counterparty_type, Part.MERCHANT)
     for part in account.into:
         for leg in part.legs:
-            role = Part.MERCHANT if graph.is_business(leg.subject, leg.group) else Part.ACCOUNT
-            found.setdefault(leg.subject, Subject(leg.subject, leg.subject_type, role))
-            found.setdefault(leg.counterparty, Subject(leg.counterparty, leg.counterparty_type, Part.ACCOUNT))
+            source = Part.MERCHANT if graph.is_business(leg.subject, leg.group) else Part.ACCOUNT
+            yield Subject(leg.subject, leg.subject_type, source)
+            yield Subject(leg.counterparty, leg.counterparty_type, Part.ACCOUNT)
     for part in account.out_of:
         for leg in part.legs:
-            found.setdefault(leg.subject, Subject(leg.subject, leg.subject_type, Part.ACCOUNT))
-            sink = Part.PAYER if payers else Part.ACCOUNT
-            found.setdefault(leg.counterparty, Subject(leg.counterparty, leg.counterparty_type, sink))
-    return tuple(sorted(found.values()))
+            yield Subject(leg.subject, leg.subject_type, Part.ACCOUNT)
+            sink = Part.PAYER if paid else Part.ACCOUNT
+            yield Subject(leg.counterparty, leg.counterparty_type, sink)

@@ -16,15 +16,16 @@ from exchange.domain.matching.round_trip import Trip, trips
 from exchange.domain.matching.search import Search, bounded
 
 ROLES: Final = frozenset(Role) - {Role.SHARED}
+_LEGS: Final = frozenset({Role.PAYMENT, Role.TRANSFER})
 HOUR: Final = 3_600
 
 
 def find(graph: Graph, seen: Observation) -> Iterator[Finding]:
     """Loops that an observation may have closed."""
-    return bounded(graph, seen, _find)
+    return bounded(graph, seen, _LEGS, _find)
 
 
 def _find(search: Search, seen: Observation) -> Iterator[Finding]:
     rules = search.rules.funds_loop
-    trip = Trip(Pattern.FUNDS_LOOP, Role.PAYMENT, rules.hops - 1, rules.hours * HOUR, rules.returns)
+    trip = Trip(Pattern.FUNDS_LOOP, Role.PAYMENT, 0, rules.hops - 1, rules.hours * HOUR, rules.returns)
     yield from trips(search, seen, trip)

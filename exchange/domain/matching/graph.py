@@ -63,14 +63,12 @@ class Graph(Identities):
             _insert(rows, seen)
         self._by_place[seen.place] = seen
         self._days.setdefault(seen.last // DAY, set()).add(seen.place)
-        self._types[subject] = seen.subject_type
+        self._types.setdefault(subject, seen.subject_type)
         if seen.role == Role.SHARED:
-            counts = self._shared.setdefault(subject, {})
-            counts[seen.group] = counts.get(seen.group, 0) + 1
-            self._forget_persons()
+            self._share(seen, 1)
             return True
         if other:
-            self._types[other] = seen.counterparty_type
+            self._types.setdefault(other, seen.counterparty_type)
             self._peer(seen, 1)
         if seen.role in _FLOWS:
             _insert(self._out.setdefault(subject, {}).setdefault(seen.group, []), seen)
@@ -91,14 +89,8 @@ class Graph(Identities):
         if not day:
             del self._days[seen.last // DAY]
         self._news.discard(place)
-        self._forget_persons()
         if seen.role == Role.SHARED:
-            counts = self._shared[seen.subject]
-            counts[seen.group] -= 1
-            if not counts[seen.group]:
-                del counts[seen.group]
-                if not counts:
-                    del self._shared[seen.subject]
+            self._share(seen, -1)
             return seen
         if seen.counterparty:
             if seen.role in _LEGS:
@@ -126,6 +118,8 @@ class Graph(Identities):
         gone = [self.remove(place) for place in sorted(old)]
         for key in [key for key, until in self._spent.items() if until <= before]:
             del self._spent[key]
+        if len(self._types) > 8 * len(self._by_place):
+            self._forget_types()
         return [seen for seen in gone if seen is not None]
 
     def _repeats(self, rows: Sequence[Observation], leg: Observation) -> bool:

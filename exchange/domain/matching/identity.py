@@ -6,7 +6,6 @@ national ids behind it, with too many neighbours, or said to be shared; two ends
 what is claimed of them meets and doesn't name two national ids.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, TypeVar
 
@@ -15,14 +14,20 @@ from signalexchange.v1.identifier_pb2 import IdentifierType
 
 from exchange.domain.matching.observation import MERCHANT, NATIONAL_ID, WEAK_TYPES, Observation
 
-_HELD: Final[Mapping[int, str]] = {
+_COUNTED: Final[Mapping[int, str]] = {
     IdentifierType.IDENTIFIER_TYPE_DEVICE: "device",
     IdentifierType.IDENTIFIER_TYPE_ADDRESS: "address",
     IdentifierType.IDENTIFIER_TYPE_PHONE: "phone",
     IdentifierType.IDENTIFIER_TYPE_EMAIL: "email",
+    MERCHANT: "merchant",
 }
-"""Types of values whose holders are counted; of all others those they deal with are."""
+"""Limits by type; of all others that of accounts holds."""
+_DEALING: Final = frozenset(IdentifierType.values()) - (_COUNTED.keys() - {MERCHANT})
+"""Types of which not the holders are counted, but those they deal with."""
+_MOST_KNOWN: Final = 100_000
+"""Persons that are kept in mind."""
 _NO_LINKS: Final[Mapping[bytes, int]] = {}
+_NO_GROUPS: Final[Mapping[str, Mapping[bytes, int]]] = {}
 
 K = TypeVar("K")
 L = TypeVar("L")
@@ -56,22 +61,22 @@ class Identities:
         self._peers: dict[bytes, dict[str, dict[bytes, int]]] = {}
         self._shared: dict[bytes, dict[str, int]] = {}
         self._crowded: set[bytes] = set()
-        # What was worked out since a link changed: searches ask for the same persons again and again.
-        self._claimed: dict[End, list[bytes]] = {}
+        self._limits: dict[int, int] = {kind: getattr(rules.degrees, name) for kind, name in _COUNTED.items()}
+        # Searches ask for the same persons again and again: what was worked out holds until a link or degree
+        # changes that was read for it.
+        self._claimed: dict[End, tuple[list[bytes], set[bytes]]] = {}
         self._who: dict[End, list[Alias]] = {}
-        self._single: dict[End, bool] = {}
+        self._single: dict[bytes, dict[str, bool]] = {}
+        self._readers: dict[bytes, set[End]] = {}
 
     # --- persons
 
     def claimed(self, token: bytes, group: str) -> list[bytes]:
-        """Tokens of the one whom `group` means by `token`, itself first: reached over strong links that the
-        group stated itself or that two groups affirm; at most one national id."""
+        """Tokens of the one whom `group` means by `token`: reached over strong links that the group stated
+        itself or that two groups affirm; at most one national id."""
         if token not in self._links:
             return [token]
-        found = self._claimed.get((token, group))
-        if found is None:
-            found = self._claimed[token, group] = self._reached(token, group)
-        return found
+        return self._claim((token, group))[0]
 
     def who(self, token: bytes, group: str) -> list[Alias]:
         """Under which tokens, and whose, observations are about the one whom `group` means by `token`."""
@@ -79,7 +84,12 @@ class Identities:
             return [(token, None)]
         found = self._who.get((token, group))
         if found is None:
-            found = self._who[token, group] = self.aliases(self.claimed(token, group))
+            tokens, _ = self._claim((token, group))
+            read: set[bytes] = set()
+            found = self._aliases(tokens, read)
+            self._remember((token, group), read)
+            for other in tokens:
+                self._who[other, group] = found
         return found
 
     def whoever(self, ends: Iterable[End]) -> list[Alias]:
@@ -91,31 +101,31 @@ class Identities:
 
     def aliases(self, tokens: Sequence[bytes]) -> list[Alias]:
         """Under which tokens, and whose, observations are about the person with these claimed tokens."""
-        found: dict[Alias, None] = {(token, None): None for token in tokens}
-        ids = self._ids(tokens)
-        for token in tokens:
-            for group in sorted(self._links.get(token, ())):
-                others = self.claimed(token, group)
-                if len(ids | self._ids(others)) < 2:
-                    found.update(((other, group), None) for other in others if (other, None) not in found)
-        return list(found)
+        return self._aliases(tokens, set())
 
     def persons(self, ends: Iterable[End]) -> dict[End, int]:
-        """Ends by the number of the person they belong to; numbers are from 0 in no particular order."""
-        people: list[tuple[set[bytes], set[bytes], list[End]]] = []
-        for end in sorted(set(ends)):
-            tokens = set(self.claimed(*end))
-            ids, mine = self._ids(tokens), [end]
-            apart = []
-            for person in people:
-                if tokens.isdisjoint(person[0]) or len(ids | person[1]) > 1:
-                    apart.append(person)
-                else:
-                    tokens |= person[0]
-                    ids |= person[1]
-                    mine += person[2]
-            people = [*apart, (tokens, ids, mine)]
-        return {end: number for number, person in enumerate(people) for end in person[2]}
+        """Ends by the number of the person they belong to; numbers are in no particular order."""
+        numbers = {end: number for number, end in enumerate(sorted(set(ends)))}
+        parents = list(range(len(numbers)))
+        ids: list[set[bytes]] = []
+        owners: dict[bytes, list[int]] = {}
+
+        def root(number: int) -> int:
+            while parents[number] != number:
+                number = parents[number]
+            return number
+
+        for end, number in numbers.items():
+            tokens = self.claimed(*end)
+            ids.append(self._ids(tokens))
+            for token in tokens:
+                for owner in owners.setdefault(token, []):
+                    one, other = root(owner), root(number)
+                    if one != other and len(ids[one] | ids[other]) < 2:
+                        parents[other] = one
+                        ids[one] |= ids[other]
+                owners[token].append(number)
+        return {end: root(number) for end, number in numbers.items()}
 
     def is_business(self, token: bytes, group: str) -> bool:
         """Whether what `group` means by a token is a merchant."""
@@ -125,55 +135,106 @@ class Identities:
         """Which types of identifiers there are among tokens."""
         return {self._types.get(token, 0) for token in tokens}
 
-    def _reached(self, token: bytes, group: str) -> list[bytes]:
+    def _claim(self, end: End) -> tuple[list[bytes], set[bytes]]:
+        """What is claimed of an end, and the tokens whose links or degrees were read for it."""
+        claim = self._claimed.get(end)
+        if claim is None:
+            read: set[bytes] = set()
+            claim = self._reached(*end, read), read
+            self._remember(end, read)
+            for token in claim[0]:
+                self._claimed[token, end[1]] = claim
+        return claim
+
+    def _reached(self, token: bytes, group: str, read: set[bytes]) -> list[bytes]:
         found = [token]
-        named = self._types.get(token) == NATIONAL_ID
         for at in found:
-            for other in self._joined(at, group):
-                if other not in found and not (named and self._types.get(other) == NATIONAL_ID):
-                    if len(found) == self.rules.identity.tokens:
-                        return found
-                    named = named or self._types.get(other) == NATIONAL_ID
-                    found.append(other)
+            found += [other for other in self._joined(at, group, read) if other not in found]
+            if len(found) > self.rules.identity.tokens:
+                break
+        if len(found) > self.rules.identity.tokens or len(self._ids(found)) > 1:
+            return [token]  # not one person
         return found
 
-    def _joined(self, token: bytes, group: str) -> list[bytes]:
-        often: Counter[bytes] = Counter()
-        own: list[bytes] = []
-        for name, links in self._links.get(token, {}).items():
+    def _joined(self, token: bytes, group: str, read: set[bytes]) -> list[bytes]:
+        """Tokens that are the same person's for `group`."""
+        read.add(token)
+        often: dict[bytes, int] = {}
+        for name, links in self._links.get(token, _NO_GROUPS).items():
             if self._stands_for_one(token, name):
-                others = [other for other in links if self._stands_for_one(other, name)]
-                often.update(others)
-                if name == group:
-                    own = others
-        return sorted({*own, *(other for other, times in often.items() if times > 1)})
+                worth = 2 if name == group else 1
+                read.update(links)
+                for other in links:
+                    if self._stands_for_one(other, name):
+                        often[other] = often.get(other, 0) + worth
+        return sorted(other for other, times in often.items() if times > 1)
 
     def _stands_for_one(self, token: bytes, group: str) -> bool:
         """Whether what a group links to a token can be one person's; else it makes nobody one."""
-        known = self._single.get((token, group))
-        if known is None:
-            known = self._single[token, group] = self._is_single(token, group)
-        return known
+        known = self._single.setdefault(token, {})
+        single = known.get(group)
+        if single is None:
+            single = known[group] = self._is_single(token, group)
+        return single
 
     def _is_single(self, token: bytes, group: str) -> bool:
         links = self._linked(token, group)
-        if len(links) > self.rules.identity.neighbours or self.set_aside(token) is not None:
+        most = self.rules.identity.neighbours
+        if len(links) > most or self._is_crowded(token) or self.known_shared(token):
             return False
-        if self._types.get(token) in (NATIONAL_ID, MERCHANT):
+        if len(links) < 2 or self._types.get(token) in (NATIONAL_ID, MERCHANT):
             return True
         ids = self._ids(links)
         for other in links:
-            beyond = self._linked(other, group)
-            if len(beyond) <= self.rules.identity.neighbours and self._types.get(other) != MERCHANT:
-                ids |= self._ids(beyond)
+            if self._types.get(other) not in (NATIONAL_ID, MERCHANT):
+                beyond = self._linked(other, group)
+                if len(beyond) <= most:
+                    ids |= self._ids(beyond)
         return len(ids) < 2
 
+    def _aliases(self, tokens: Sequence[bytes], read: set[bytes]) -> list[Alias]:
+        found: dict[Alias, None] = {(token, None): None for token in tokens}
+        ids = self._ids(tokens)
+        for token in tokens:
+            read.add(token)
+            for group in sorted(self._links.get(token, ())):
+                others, needed = self._claim((token, group))
+                read |= needed
+                if len(ids | self._ids(others)) < 2:
+                    found.update(((other, group), None) for other in others if (other, None) not in found)
+        return list(found)
+
     def _linked(self, token: bytes, group: str) -> Mapping[bytes, int]:
-        groups = self._links.get(token)
-        return _NO_LINKS if groups is None else groups.get(group, _NO_LINKS)
+        return self._links.get(token, _NO_GROUPS).get(group, _NO_LINKS)
 
     def _ids(self, tokens: Iterable[bytes]) -> set[bytes]:
         return {token for token in tokens if self._types.get(token) == NATIONAL_ID}
+
+    def _remember(self, end: End, read: set[bytes]) -> None:
+        if len(self._readers) > _MOST_KNOWN:
+            self._claimed.clear()
+            self._who.clear()
+            self._single.clear()
+            self._readers.clear()
+        for token in read:
+            self._readers.setdefault(token, set()).add(end)
+
+    def _forget(self, token: bytes) -> None:
+        """Links or degree of a token changed: what was worked out from them no longer holds."""
+        self._single.pop(token, None)
+        for end in self._readers.pop(token, ()):
+            claim = self._claimed.get(end)
+            for other in () if claim is None else claim[0]:
+                self._claimed.pop((other, end[1]), None)
+                self._who.pop((other, end[1]), None)
+
+    def _forget_around(self, token: bytes, group: str) -> None:
+        """Forget of a token and of those whose persons depend on what it is linked to."""
+        self._forget(token)
+        links = self._linked(token, group)
+        if len(links) <= self.rules.identity.neighbours + 1:
+            for other in links:
+                self._forget(other)
 
     # --- shared values
 
@@ -198,6 +259,15 @@ class Identities:
             for subject in subjects
         )
 
+    def affirmed(self, token: bytes) -> list[tuple[bytes, int]]:
+        """Tokens, with their types, that two groups or more link to one that stands for one to each."""
+        often: dict[bytes, int] = {}
+        for group, links in self._links.get(token, _NO_GROUPS).items():
+            if self._stands_for_one(token, group):
+                for other in links:
+                    often[other] = often.get(other, 0) + self._stands_for_one(other, group)
+        return sorted((other, self._types[other]) for other, times in often.items() if times > 1)
+
     def stating(self, token: bytes) -> list[str]:
         """Groups that link the token to anything, ascending."""
         return sorted({*self._values.get(token, ()), *self._links.get(token, ())})
@@ -214,21 +284,26 @@ class Identities:
     def counted(self, value: bytes, limit: int) -> int:
         """How many neighbours of a value count towards a limit: a group for no more than its share."""
         share = max(1, limit * self.rules.degrees.group_share // 1000)
-        held = self._types.get(value, 0) in _HELD
-        groups = (self._holders if held else self._peers).get(value)
-        if not groups:
-            return 0
+        groups = self._neighbours(value)
         few = [others for others in groups.values() if len(others) <= share]
-        if len(groups) == 1 or not held:
-            return sum(len(others) for others in few) + share * (len(groups) - len(few))
-        return len(set().union(*few)) + share * (len(groups) - len(few))
+        many = share * (len(groups) - len(few))
+        if self._types.get(value, 0) in _DEALING:
+            return sum(map(len, few)) + many
+        return len(set().union(*few)) + many
 
     def degree(self, value: bytes) -> tuple[int, int]:
         """How many neighbours of a value count, and from how many on it is set aside."""
-        kind = self._types.get(value, 0)
-        name = _HELD.get(kind, "merchant" if kind == MERCHANT else "account")
-        limit: int = getattr(self.rules.degrees, name)
+        limit = self._limits.get(self._types.get(value, 0), self.rules.degrees.account)
         return self.counted(value, limit), limit
+
+    def _neighbours(self, value: bytes) -> Mapping[str, Mapping[bytes, int]]:
+        index = self._peers if self._types.get(value, 0) in _DEALING else self._holders
+        return index.get(value, _NO_GROUPS)
+
+    def _is_crowded(self, value: bytes) -> bool:
+        limit: int = self._limits.get(self._types.get(value, 0), self.rules.degrees.account)
+        most = sum(map(len, self._neighbours(value).values()))
+        return most > limit and self.counted(value, limit) > limit
 
     def known_shared(self, value: bytes) -> bool:
         """Whether two groups say that many unrelated share the value."""
@@ -236,15 +311,15 @@ class Identities:
 
     def set_aside(self, value: bytes) -> SetAside | None:
         """Why a value joins nobody; None if it may."""
-        degree, limit = self.degree(value)
         known = self.known_shared(value)
-        if degree <= limit and not known:
+        if not known and not self._is_crowded(value):
             return None
+        degree, limit = self.degree(value)
         return SetAside(value, self._types.get(value, 0), degree, limit, known)
 
     def all_set_aside(self) -> Iterator[SetAside]:
         """Every value that joins nobody at present, ascending."""
-        self._crowded = {value for value in self._crowded if self.degree(value)[0] > self.degree(value)[1]}
+        self._crowded = {value for value in self._crowded if self._is_crowded(value)}
         for value in sorted({*self._crowded, *self._shared}):
             aside = self.set_aside(value)
             if aside is not None:
@@ -252,40 +327,48 @@ class Identities:
 
     # --- upkeep
 
-    def _forget_persons(self) -> None:
-        self._claimed.clear()
-        self._who.clear()
-        self._single.clear()
+    def _share(self, seen: Observation, by: int) -> None:
+        """Count a statement that many unrelated share the subject."""
+        counts = self._shared.setdefault(seen.subject, {})
+        counts[seen.group] = counts.get(seen.group, 0) + by
+        if not counts[seen.group]:
+            del counts[seen.group]
+            if not counts:
+                del self._shared[seen.subject]
+        self._forget(seen.subject)
 
     def _peer(self, seen: Observation, by: int) -> None:
         for token, other in ((seen.subject, seen.counterparty), (seen.counterparty, seen.subject)):
             count(self._peers, token, seen.group, other, by)
-            if by > 0:
-                self._note(token, self._peers[token])
+            self._weigh(token)
 
     def _link(self, seen: Observation, by: int) -> bool:
-        """Count the links of an observation; whether its group said or stopped saying any."""
+        """Count the links of an observation; whether its group began or ceased to say any."""
         changed = False
         for token, kind in seen.links:
-            self._types[token] = kind
+            self._types.setdefault(token, kind)
             count(self._values, seen.subject, seen.group, token, by)
-            if count(self._holders, token, seen.group, seen.subject, by) in (0, by):
+            if count(self._holders, token, seen.group, seen.subject, by) == max(by, 0):
                 changed = True
-                if by > 0:
-                    self._note(token, self._holders[token])
+                self._weigh(token)
             if kind not in WEAK_TYPES and seen.subject_type not in WEAK_TYPES:
                 count(self._links, seen.subject, seen.group, token, by)
-                count(self._links, token, seen.group, seen.subject, by)
-        if changed:
-            self._forget_persons()
+                if count(self._links, token, seen.group, seen.subject, by) == max(by, 0):
+                    self._forget_around(token, seen.group)
+                    self._forget_around(seen.subject, seen.group)
         return changed
 
-    def _note(self, value: bytes, groups: Mapping[str, Mapping[bytes, int]]) -> None:
-        if max(map(len, groups.values())) > 4 and value not in self._crowded:
-            degree, limit = self.degree(value)
-            if degree > limit:
-                self._crowded.add(value)
-                self._forget_persons()
+    def _forget_types(self) -> None:
+        """Let go of the types of tokens that nothing is said of any more."""
+        indices = (self._links, self._values, self._holders, self._peers, self._shared)
+        for token in [token for token in self._types if not any(token in index for index in indices)]:
+            del self._types[token]
+
+    def _weigh(self, value: bytes) -> None:
+        """Its degree changed."""
+        if self._is_crowded(value) != (value in self._crowded):
+            self._crowded ^= {value}
+            self._forget(value)
 
 
 def count(index: dict[K, dict[str, dict[L, int]]], one: K, group: str, other: L, by: int) -> int:

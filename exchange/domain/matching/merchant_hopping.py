@@ -12,25 +12,27 @@ an instance is what one token bought with those who go along, the same from each
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from exchange.domain.matching.finding import Finding, Part, Pattern, Subject, evidence_of, instance_key
+from exchange.domain.matching.finding import Finding, Pattern, evidence_of, instance_key
 from exchange.domain.matching.graph import DAY, Alias, Graph
 from exchange.domain.matching.movement import movements
 from exchange.domain.matching.observation import Observation, Role
+from exchange.domain.matching.parts import payers_and_merchants
 from exchange.domain.matching.search import Search, bounded, concerned
 
 ROLES: Final = frozenset(Role) - {Role.SHARED}
+_LEGS: Final = frozenset({Role.PAYMENT})
 Visits = dict[bytes, list[Observation]]
 """Payments by merchant."""
 
 
 def find(graph: Graph, seen: Observation) -> Iterator[Finding]:
     """Blocks that an observation may have completed."""
-    return bounded(graph, seen, _find)
+    return bounded(graph, seen, _LEGS, _find)
 
 
 def _find(search: Search, seen: Observation) -> Iterator[Finding]:
     done: set[bytes] = set()
-    for payment in concerned(search, seen, Role.PAYMENT):
+    for payment in concerned(search, seen, _LEGS):
         if payment.subject in done:
             continue
         own, along = _companions(search, payment)
@@ -103,7 +105,7 @@ def _together(one: Visits, other: Visits, days: int) -> int:
 
 def _block(search: Search, own: Visits, along: Sequence[Visits]) -> Iterator[Finding]:
     """The block of a payer and those who go along, if it is large and dense enough."""
-    rules = search.rules.merchant_hopping
+    graph, rules = search.graph, search.rules.merchant_hopping
     payers = [own, *along]
     merchants = [
         merchant
@@ -119,15 +121,9 @@ def _block(search: Search, own: Visits, along: Sequence[Visits]) -> Iterator[Fin
             Pattern.MERCHANT_HOPPING,
             instance_key(Pattern.MERCHANT_HOPPING, token),
             tuple(sorted({row.subject for row in rows})),
-            _subjects(rows),
+            payers_and_merchants(graph, rows),
             evidence_of(rows),
             evidence_of(
                 movement.heads[0] for movement in movements(principal) if movement.heads[0].subject == token
             ),
         )
-
-
-def _subjects(rows: Sequence[Observation]) -> tuple[Subject, ...]:
-    payers = {Subject(row.subject, row.subject_type, Part.PAYER) for row in rows}
-    merchants = {Subject(row.counterparty, row.counterparty_type, Part.MERCHANT) for row in rows}
-    return tuple(sorted(payers | merchants))

@@ -67,21 +67,27 @@ def total(parts: Sequence[Movement]) -> Movement:
     )
 
 
+def rows(parts: Sequence[Movement], start: int, until: int, gap: int) -> Iterator[Sequence[Movement]]:
+    """Up to twelve movements from one on that began until then, each at most `gap` seconds after the one
+    before; the longest row first: a sum may have been split."""
+    end = start + 1
+    while end < min(start + _PARTS, len(parts)) and parts[end].first <= min(
+        until, parts[end - 1].first + gap
+    ):
+        end += 1
+    for last in range(end, start, -1):
+        yield parts[start:last]
+
+
 def sums(parts: Sequence[Movement], since: int, until: int, least: int, most: int) -> Iterator[Movement]:
-    """Of movements that began in [since, until], each row of up to twelve successive ones whose sum is in
-    [least, most] cents: a sum may have been split."""
+    """Of movements that began in [since, until] each row whose sum is in [least, most] cents, as one."""
     for start, part in enumerate(parts):
         if part.first > until:
             return
-        if part.first < since:
-            continue
-        cents = 0
-        for end in range(start, min(start + _PARTS, len(parts))):
-            cents += parts[end].cents
-            if cents > most or parts[end].first > until:
-                break
-            if cents >= least:
-                yield total(parts[start : end + 1])
+        if part.first >= since and part.cents <= most:
+            for row in rows(parts, start, until, until):
+                if least <= sum(part.cents for part in row) <= most:
+                    yield total(row)
 
 
 def returned(share: Return, sent: int) -> tuple[int, int]:

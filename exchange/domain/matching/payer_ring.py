@@ -12,25 +12,27 @@ join nobody. The evidence is the purchases, and what says that their payers have
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-from exchange.domain.matching.finding import Finding, Part, Pattern, Subject, evidence_of, instance_key
-from exchange.domain.matching.graph import DAY, Alias, Graph
+from exchange.domain.matching.finding import Finding, Pattern, evidence_of, instance_key
+from exchange.domain.matching.graph import DAY, Alias, Graph, order
 from exchange.domain.matching.identity import End
 from exchange.domain.matching.movement import movements
 from exchange.domain.matching.observation import NATIONAL_ID, Observation, Role
+from exchange.domain.matching.parts import payers_and_merchants
 from exchange.domain.matching.search import EVER, Search, bounded, concerned
 
 ROLES: Final = frozenset(Role) - {Role.SHARED}
+_LEGS: Final = frozenset({Role.PAYMENT})
 _THE_MERCHANT: Final = -1
 
 
 def find(graph: Graph, seen: Observation) -> Iterator[Finding]:
     """Rings that an observation may have completed."""
-    return bounded(graph, seen, _find)
+    return bounded(graph, seen, _LEGS, _find)
 
 
 def _find(search: Search, seen: Observation) -> Iterator[Finding]:
     done: set[bytes] = set()
-    for payment in concerned(search, seen, Role.PAYMENT):
+    for payment in concerned(search, seen, _LEGS):
         merchant = payment.counterparty
         if merchant not in done and _is_shared(search, payment):
             done.add(merchant)
@@ -65,42 +67,60 @@ def _ring(search: Search, merchant: bytes) -> Iterator[Finding]:
     operator = graph.whoever((merchant, group) for group in graph.stating(merchant)) or [(merchant, None)]
     sharing = _sharing(graph, operator, persons)
     found: dict[int, Observation] = {}
-    inside = [row for row in payments if persons[row.subject, row.group] in sharing]
-    for start, first in enumerate(inside):
-        stretch = [row for row in inside[start:] if row.first <= first.first + rules.days * DAY]
-        if len(stretch) >= rules.payers and _sure(graph, stretch, persons) >= rules.payers:
-            found.update((row.place, row) for row in stretch)
+    for people in _circles(sharing):
+        inside = [row for row in payments if persons[row.subject, row.group] in people]
+        for start, first in enumerate(inside):
+            stretch = [row for row in inside[start:] if row.first <= first.first + rules.days * DAY]
+            if len(stretch) >= rules.payers and _sure(graph, stretch, persons) >= rules.payers:
+                found.update((row.place, row) for row in stretch)
     ring = {persons[row.subject, row.group] for row in found.values()}
     limit = len(ring) * 1000 // rules.share
     if not ring or graph.counted(merchant, limit) > limit:
         return
-    values = sorted({value for person in ring for value in sharing[person]})
-    rows = list(found.values())
+    values = sorted(value for value, people in sharing.items() if len(people & ring) > 0)
+    rows = sorted(found.values(), key=order)
     yield Finding(
         Pattern.PAYER_RING,
         instance_key(Pattern.PAYER_RING, merchant),
         (merchant,),
-        _subjects(rows),
+        payers_and_merchants(graph, rows),
         evidence_of(rows, _holdings(search, rows, values, operator)),
         evidence_of(movement.heads[0] for movement in movements(rows)),
         max(_rarity(graph, value) for value in values),
     )
 
 
-def _sharing(graph: Graph, operator: Sequence[Alias], persons: Mapping[End, int]) -> dict[int, set[bytes]]:
-    """Persons who share values with others, or with the merchant, and which."""
+def _sharing(graph: Graph, operator: Sequence[Alias], persons: Mapping[End, int]) -> dict[bytes, set[int]]:
+    """Values that several persons share with each other or with the merchant, and who does."""
     having: dict[bytes, set[int]] = {}
     for end, person in persons.items():
         for value in graph.values(graph.who(*end)):
             having.setdefault(value, set()).add(person)
     for value in graph.values(operator):
         having.setdefault(value, set()).add(_THE_MERCHANT)
-    sharing: dict[int, set[bytes]] = {}
-    for value, people in having.items():
-        if len(people) > 1 and graph.set_aside(value) is None:
-            for person in people - {_THE_MERCHANT}:
-                sharing.setdefault(person, set()).add(value)
-    return sharing
+    return {
+        value: people
+        for value, people in having.items()
+        if len(people) > 1 and graph.set_aside(value) is None
+    }
+
+
+def _circles(sharing: Mapping[bytes, set[int]]) -> list[set[int]]:
+    """Persons who are joined by values; all who share anything where some share with the merchant, since an
+    operator who stands behind some of its payers stands behind the others."""
+    circles: list[set[int]] = []
+    for people in sharing.values():
+        circle = set(people)
+        apart = []
+        for known in circles:
+            if known.isdisjoint(circle):
+                apart.append(known)
+            else:
+                circle |= known
+        circles = [*apart, circle]
+    if any(_THE_MERCHANT in circle for circle in circles):
+        circles = [set().union(*circles)]
+    return circles
 
 
 def _sure(graph: Graph, rows: Sequence[Observation], persons: Mapping[End, int]) -> int:
@@ -138,9 +158,3 @@ def _holdings(
 def _rarity(graph: Graph, value: bytes) -> int:
     degree, limit = graph.degree(value)
     return max(0, 1000 * (limit - degree) // limit)
-
-
-def _subjects(rows: Iterable[Observation]) -> tuple[Subject, ...]:
-    payers = {Subject(row.subject, row.subject_type, Part.PAYER) for row in rows}
-    merchants = {Subject(row.counterparty, row.counterparty_type, Part.MERCHANT) for row in rows}
-    return tuple(sorted(payers | merchants))

@@ -15,16 +15,18 @@ from exchange.domain.matching.round_trip import Trip, trips
 from exchange.domain.matching.search import Search, bounded
 
 ROLES: Final = frozenset(Role) - {Role.SHARED}
+_LEGS: Final = frozenset({Role.REFUND, Role.TRANSFER})
 HOUR: Final = 3_600
 _TRANSFERS: Final = 2
 
 
 def find(graph: Graph, seen: Observation) -> Iterator[Finding]:
     """Refund loops that an observation may have closed."""
-    return bounded(graph, seen, _find)
+    return bounded(graph, seen, _LEGS, _find)
 
 
 def _find(search: Search, seen: Observation) -> Iterator[Finding]:
     rules = search.rules.refund_loop
-    trip = Trip(Pattern.REFUND_LOOP, Role.REFUND, _TRANSFERS, rules.hours * HOUR, rules.returns)
+    soon = rules.refund_hours * HOUR
+    trip = Trip(Pattern.REFUND_LOOP, Role.REFUND, soon, _TRANSFERS, rules.hours * HOUR, rules.returns)
     yield from trips(search, seen, trip)

@@ -13,29 +13,28 @@ from typing import Final
 from exchange.domain.matching.finding import Finding, Pattern, by_day
 from exchange.domain.matching.graph import DAY, Graph
 from exchange.domain.matching.observation import Observation, Role
-from exchange.domain.matching.search import Search, bounded, concerned
+from exchange.domain.matching.search import Search, bounded, concerned, in_turn
 
 ROLES: Final = frozenset(Role) - {Role.SHARED}
-_LONGEST: Final = 24
-"""Latest cycles of a row that are given as evidence."""
+_LEGS: Final = frozenset({Role.CYCLE})
 
 
 def find(graph: Graph, seen: Observation) -> Iterator[Finding]:
     """Rows of cycles that an observation may have completed."""
-    return bounded(graph, seen, _find)
+    return bounded(graph, seen, _LEGS, _find)
 
 
 def _find(search: Search, seen: Observation) -> Iterator[Finding]:
     rules = search.rules.repay_and_respend
     done: set[int] = set()
-    for cycle in concerned(search, seen, Role.CYCLE):
+    for cycle in concerned(search, seen, _LEGS):
         if cycle.place in done:
             continue
         cycles = search.said_by(cycle, Role.CYCLE)
         done.update(row.place for row in cycles)
         for row in _rows(cycles, rules.gap_days * DAY):
             if len(row) >= rules.cycles and len({one.group for one in row}) >= rules.issuers:
-                yield from by_day(Pattern.REPAY_AND_RESPEND, row[-_LONGEST:])
+                yield from by_day(Pattern.REPAY_AND_RESPEND, in_turn(row, search.rules.fan))
 
 
 def _rows(cycles: Sequence[Observation], gap: int) -> list[list[Observation]]:

@@ -9,28 +9,31 @@ search goes back from the payer, who has few incoming transfers, and never over 
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from signalexchange.patterns import Return
 
 from exchange.domain.matching.finding import Finding, Part, Pattern, Subject, evidence_of, instance_key
 from exchange.domain.matching.graph import DAY, Alias
-from exchange.domain.matching.movement import Movement, movements, returned, sums, total
+from exchange.domain.matching.identity import End
+from exchange.domain.matching.movement import Movement, movements, returned, rows, sums, total
 from exchange.domain.matching.observation import Observation, Role
+from exchange.domain.matching.parts import subjects
 from exchange.domain.matching.search import Search, concerned
 
 Way = list[list[Alias]]
 """Persons from the merchant to the payer, both included."""
-_LONGEST = 12
-"""Payments in a row that are tried as one sum."""
+_SPLIT: Final = 6 * 3_600
+"""Seconds between the parts of a payment that was split."""
 
 
 class Trip(NamedTuple):
-    """What a pattern's trips are like: the role of the first leg, at most so many transfers within `seconds`
-    of it, each handing on `returns`."""
+    """What a pattern's trips are like: the role of the first leg, which takes `longest` seconds at most, then
+    at most so many transfers within `seconds` of it, each handing on `returns`."""
 
     pattern: Pattern
     role: Role
+    longest: int
     transfers: int
     seconds: int
     returns: Return
@@ -39,7 +42,7 @@ class Trip(NamedTuple):
 def trips(search: Search, seen: Observation, trip: Trip) -> Iterator[Finding]:
     """Trips that an observation may have closed."""
     done: set[tuple[bytes, bytes, int]] = set()
-    for leg in concerned(search, seen, trip.role, Role.TRANSFER):
+    for leg in concerned(search, seen, frozenset({trip.role, Role.TRANSFER})):
         for start in _starts(search, leg, trip):
             key = (start.subject, start.counterparty, start.first // DAY)
             if start.counterparty and key not in done:
@@ -51,20 +54,39 @@ def _starts(search: Search, leg: Observation, trip: Trip) -> Iterator[Observatio
     """First legs of the trips that a leg could be part of."""
     graph = search.graph
     if leg.role == trip.role:
-        payer, merchant = graph.who(leg.subject, leg.group), graph.who(leg.counterparty, leg.group)
-        yield leg
         reach = trip.seconds + DAY
-        yield from search.between(trip.role, payer, merchant, leg.first - reach, leg.first + reach)
+        since, until = leg.first - reach, leg.first + reach
+        told = search.between(trip.role, [(leg.subject, None)], [(leg.counterparty, None)], since, until)
+        payer = graph.whoever((row.subject, row.group) for row in told)
+        if search.into(payer, Role.TRANSFER, since, leg.last + reach):
+            merchant = graph.whoever((row.counterparty, row.group) for row in told)
+            yield from search.between(trip.role, payer, merchant, since, until)
         return
     since = leg.first - trip.seconds - DAY
-    legs_of = search.about if trip.role == Role.REFUND else search.out_of
+    firsts = [
+        row
+        for who in _onward(search, leg, trip)
+        for row in (search.about if trip.role == Role.REFUND else search.out_of)(
+            who, trip.role, since, leg.first
+        )
+    ]
+    if firsts:
+        sources = _back_to(search, leg, since, trip)
+        for row in firsts:
+            if any(token in sources for token, _ in graph.who(row.counterparty, row.group)):
+                yield row
+
+
+def _onward(search: Search, leg: Observation, trip: Trip) -> Iterator[list[Alias]]:
+    """Persons whom the money of a transfer may have come to."""
+    graph = search.graph
     level = {(leg.counterparty, leg.group): leg.first}
     known = set(level)
     for depth in range(trip.transfers):
-        beyond: dict[tuple[bytes, str], int] = {}
-        for (token, group), time in sorted(level.items()):
-            who = graph.who(token, group)
-            yield from legs_of(who, trip.role, since, leg.first)
+        beyond: dict[End, int] = {}
+        for end, time in sorted(level.items()):
+            who = graph.who(*end)
+            yield who
             if depth + 1 < trip.transfers:
                 for row in search.out_of(who, Role.TRANSFER, time, leg.first + trip.seconds):
                     end = (row.counterparty, row.group)
@@ -72,6 +94,24 @@ def _starts(search: Search, leg: Observation, trip: Trip) -> Iterator[Observatio
                         known.add(end)
                         beyond[end] = row.first
         level = beyond
+
+
+def _back_to(search: Search, leg: Observation, since: int, trip: Trip) -> set[bytes]:
+    """Tokens of those from whom the money of a transfer may have come."""
+    graph = search.graph
+    level = {(leg.subject, leg.group): leg.first}
+    found: set[bytes] = set()
+    for depth in range(trip.transfers):
+        beyond: dict[End, int] = {}
+        for end, time in sorted(level.items()):
+            who = graph.who(*end)
+            found.update(token for token, _ in who)
+            if depth + 1 < trip.transfers:
+                for row in search.into(who, Role.TRANSFER, since, time):
+                    if row.subject not in found and graph.set_aside(row.subject) is None:
+                        beyond[row.subject, row.group] = row.first
+        level = beyond
+    return found
 
 
 def _instance(search: Search, start: Observation, trip: Trip) -> Iterator[Finding]:
@@ -85,7 +125,11 @@ def _instance(search: Search, start: Observation, trip: Trip) -> Iterator[Findin
     merchant = graph.whoever((leg.counterparty, leg.group) for leg in told)
     if all(graph.is_business(leg.subject, leg.group) for leg in told):
         return  # firms trade both ways
-    paid = movements(search.between(trip.role, payer, merchant, day, day + DAY - 1 + trip.seconds))
+    paid = movements(
+        leg
+        for leg in search.between(trip.role, payer, merchant, day, day + DAY - 1 + trip.seconds)
+        if leg.last - leg.first <= trip.longest
+    )
     chains = [
         chain
         for chain in _chains(search, paid, _ways(search, payer, merchant, paid, trip), trip)
@@ -97,7 +141,7 @@ def _instance(search: Search, start: Observation, trip: Trip) -> Iterator[Findin
             trip.pattern,
             instance_key(trip.pattern, start.subject, start.counterparty, day // DAY),
             (start.counterparty,),
-            _subjects(chains),
+            subjects(graph, _subjects(chains)),
             evidence_of(*legs),
             evidence_of(*(chain[0].heads for chain in chains)),
         )
@@ -127,7 +171,7 @@ def _ways(
         for way, before in level:
             if search.between(Role.TRANSFER, merchant, way[0], since, before):
                 found.append([merchant, *way])
-            if depth + 1 == trip.transfers:
+            if depth + 1 == trip.transfers or search.is_low:
                 continue
             on_it = {token for person in (merchant, *way) for token, _ in person}
             senders: dict[bytes, list[Observation]] = {}
@@ -165,11 +209,10 @@ def _chains(
     ]
     used: set[int] = set()
     found: list[list[Movement]] = []
-    for at in range(len(paid)):
-        for end in range(at + 1, min(at + _LONGEST, len(paid)) + 1):
-            row = paid[at:end]
-            if row[-1].first > row[0].first + trip.seconds or any(_is_used(part, used) for part in row):
-                break
+    for start in range(len(paid)):
+        for row in rows(paid, start, paid[start].first + trip.seconds, _SPLIT):
+            if any(_is_used(part, used) for part in row):
+                continue
             chain = next(filter(None, (_back(search, total(row), way, used, trip) for way in hops)), None)
             if chain is not None:
                 found.append(chain)
@@ -203,13 +246,11 @@ def _is_used(part: Movement, used: set[int]) -> bool:
     return any(leg.place in used for leg in part.legs)
 
 
-def _subjects(chains: Sequence[Sequence[Movement]]) -> tuple[Subject, ...]:
-    found: dict[bytes, Subject] = {}
+def _subjects(chains: Sequence[Sequence[Movement]]) -> Iterator[Subject]:
     for chain in chains:
         for at, movement in enumerate(chain):
             source = Part.PAYER if at == 0 else Part.MERCHANT if at == 1 else Part.ACCOUNT
             sink = Part.MERCHANT if at == 0 else Part.PAYER if at == len(chain) - 1 else Part.ACCOUNT
             for leg in movement.legs:
-                found.setdefault(leg.subject, Subject(leg.subject, leg.subject_type, source))
-                found.setdefault(leg.counterparty, Subject(leg.counterparty, leg.counterparty_type, sink))
-    return tuple(sorted(found.values()))
+                yield Subject(leg.subject, leg.subject_type, source)
+                yield Subject(leg.counterparty, leg.counterparty_type, sink)

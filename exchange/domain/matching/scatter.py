@@ -13,6 +13,7 @@ from exchange.domain.matching.finding import Finding, Part, Pattern, Subject, ev
 from exchange.domain.matching.graph import DAY, Alias
 from exchange.domain.matching.movement import Movement, movements, returned, total
 from exchange.domain.matching.observation import Observation, Role
+from exchange.domain.matching.parts import subjects
 from exchange.domain.matching.search import Search
 
 HOUR = 3_600
@@ -42,7 +43,7 @@ def gathered(search: Search, who: list[Alias], into: Sequence[Movement], day: in
         ways = [(movements(legs), parts) for legs, parts in mules.values()]
         ways = [(sent, parts) for sent, parts in ways if sent and _hands_on(search, sent, parts)]
         if len(ways) >= rules.sources:
-            yield from _finding(source, ways, day)
+            yield from _finding(search, source, ways, day)
 
 
 def _hands_on(search: Search, sent: list[Movement], passed: list[Movement]) -> bool:
@@ -51,10 +52,11 @@ def _hands_on(search: Search, sent: list[Movement], passed: list[Movement]) -> b
 
 
 def _finding(
-    source: bytes, ways: Sequence[tuple[list[Movement], list[Movement]]], day: int
+    search: Search, source: bytes, ways: Sequence[tuple[list[Movement], list[Movement]]], day: int
 ) -> Iterator[Finding]:
     sent = [part for way in ways for part in way[0]]
     passed = [part for way in ways for part in way[1]]
+    legs = [leg for part in (*sent, *passed) for leg in part.legs]
     for token in sorted({part.heads[0].counterparty for part in passed}):
         principal = [
             part.heads[0]
@@ -66,16 +68,13 @@ def _finding(
                 Pattern.COLLECTING_ACCOUNT,
                 instance_key(Pattern.COLLECTING_ACCOUNT, source, token, day),
                 (token,),
-                _subjects(source, [leg for part in (*sent, *passed) for leg in part.legs]),
-                evidence_of(leg for part in (*sent, *passed) for leg in part.legs),
+                subjects(search.graph, _subjects(source, legs)),
+                evidence_of(legs),
                 evidence_of(principal),
             )
 
 
-def _subjects(source: bytes, legs: Sequence[Observation]) -> tuple[Subject, ...]:
-    found: dict[bytes, Subject] = {}
+def _subjects(source: bytes, legs: Sequence[Observation]) -> Iterator[Subject]:
     for leg in legs:
         for token, kind in ((leg.subject, leg.subject_type), (leg.counterparty, leg.counterparty_type)):
-            part = Part.MERCHANT if token == source else Part.ACCOUNT
-            found.setdefault(token, Subject(token, kind, part))
-    return tuple(sorted(found.values()))
+            yield Subject(token, kind, Part.MERCHANT if token == source else Part.ACCOUNT)

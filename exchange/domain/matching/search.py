@@ -3,6 +3,7 @@
 Invariants: a search ends after `steps` legs, however many there are; what it yielded until then stays.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
@@ -13,6 +14,12 @@ from exchange.domain.matching.observation import Observation, Role
 
 EVER: Final = 1 << 60
 """Unix seconds after all others."""
+
+_PAIRS: Final = 16
+"""Pairs of tokens that cost as much as a leg."""
+
+
+Roles = frozenset[Role]
 
 
 class _OutOfStepsError(Exception):
@@ -33,6 +40,11 @@ class Search:
         if self._left < 0:
             raise _OutOfStepsError
 
+    @property
+    def is_low(self) -> bool:
+        """Whether what is left is for judging what was found, not for looking further."""
+        return self._left * 2 < self.rules.steps
+
     def into(self, who: Iterable[Alias], role: Role, since: int = 0, until: int = EVER) -> list[Observation]:
         """Legs of a role to someone that began in [since, until], the latest of each group."""
         return self._of(self.graph.into(who, since, until), role)
@@ -48,11 +60,11 @@ class Search:
         return self._of(self.graph.about(who, since, until), role)
 
     def between(
-        self, role: Role, source: Iterable[Alias], sink: Sequence[Alias], since: int, until: int
+        self, role: Role, source: Sequence[Alias], sink: Sequence[Alias], since: int, until: int
     ) -> list[Observation]:
         """Legs of a role from one to another that began in [since, until], in time order."""
         found = self.graph.between(role, source, sink, since, until)
-        self.spend(len(found))
+        self.spend(len(found) + len(source) * len(sink) // _PAIRS)
         return found
 
     def said_by(self, seen: Observation, role: Role) -> list[Observation]:
@@ -81,9 +93,8 @@ class Search:
         return [row for row in rows if row.role == role]
 
 
-def concerned(search: Search, seen: Observation, *roles: Role) -> Iterator[Observation]:
-    """The observation, and if it links somebody anew the legs that may have become that person's, the latest
-    first."""
+def concerned(search: Search, seen: Observation, roles: Roles) -> Iterator[Observation]:
+    """The observation, and if it links somebody anew the legs that may have become that person's."""
     if seen.role in roles:
         yield seen
     graph = search.graph
@@ -97,14 +108,31 @@ def concerned(search: Search, seen: Observation, *roles: Role) -> Iterator[Obser
         for row in found(who, since, EVER)
         if row.role in roles and row.place != seen.place
     }
-    yield from sorted(rows.values(), key=order, reverse=True)[: graph.rules.fan]
+    yield from in_turn(rows.values(), graph.rules.fan)
+
+
+def in_turn(rows: Iterable[Observation], most: int) -> list[Observation]:
+    """The latest of each group in turn, so that none crowds out another's."""
+    turns: Counter[str] = Counter()
+    by_turn = []
+    for row in sorted(rows, key=order, reverse=True):
+        turns[row.group] += 1
+        by_turn.append((turns[row.group], row))
+    by_turn.sort(key=lambda each: each[0])
+    return [row for _, row in by_turn[:most]]
 
 
 def bounded(
-    graph: Graph, seen: Observation, rule: Callable[[Search, Observation], Iterator[Finding]]
+    graph: Graph, seen: Observation, roles: Roles, rule: Callable[[Search, Observation], Iterator[Finding]]
 ) -> Iterator[Finding]:
-    """What a rule finds until its steps are used up."""
+    """What a rule that is about these roles finds until its steps are used up."""
+    if seen.role in roles or graph.is_news(seen):
+        return _until_out_of_steps(rule(Search(graph), seen))
+    return iter(())
+
+
+def _until_out_of_steps(findings: Iterator[Finding]) -> Iterator[Finding]:
     try:
-        yield from rule(Search(graph), seen)
+        yield from findings
     except _OutOfStepsError:
         return
