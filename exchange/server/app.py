@@ -108,7 +108,10 @@ class Hub:
     async def _serve(self, exchange: Exchange, credentials: grpc.ServerCredentials, key: bytes) -> None:
         """Serve; `key` is that of resume and page tokens."""
         self._exchange = exchange
-        self._metrics.watch_matching(exchange.matching)
+        matching = exchange.matching
+        self._metrics.watch_matching(
+            lambda: matching.backlog, lambda: len(matching.aside), matching.counts.__getitem__
+        )
         self._refusals = RefusalLog(exchange)
         self._streams = OpenStreams(
             lambda: exchange.membership.rulebook.limits.streams, self._metrics.streams_changed

@@ -9,6 +9,7 @@ import asyncio
 import json
 import sys
 import threading
+from collections.abc import Callable
 from functools import partial
 from types import TracebackType
 from typing import Any, BinaryIO, Final
@@ -21,7 +22,6 @@ from structlog.typing import EventDict
 from exchange.domain.matching.confidence import NAMES
 from exchange.domain.matching.finding import Pattern
 from exchange.domain.matching.match import MatchStatus
-from exchange.usecases.matching import Matching
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _encode: Final = json.JSONEncoder(default=str, separators=(",", ":"), ensure_ascii=False).encode
@@ -97,11 +97,6 @@ class Metrics:
             "call_seconds", "How long calls took.", ["method"], buckets=_SECONDS, registry=self.registry
         )
         self._streams = Gauge("open_streams", "Streams open at present.", registry=self.registry)
-        self._backlog = Gauge("matching_backlog", "Signals that wait to be matched.", registry=self.registry)
-        self._matches = Gauge("matches", "Matches stored.", ["pattern", "status"], registry=self.registry)
-        self._set_aside = Gauge(
-            "values_set_aside", "Values that join nobody at present.", registry=self.registry
-        )
         self._served: tuple[WSGIServer, threading.Thread] | None = None
         # Resolving labels costs more than counting: children are kept.
         self._children: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
@@ -119,14 +114,21 @@ class Metrics:
         """Count streams that opened or ended."""
         self._streams.inc(by)
 
-    def watch_matching(self, matching: Matching) -> None:
-        """Serve what matching is at."""
-        self._backlog.set_function(lambda: matching.backlog)
-        self._set_aside.set_function(lambda: len(matching.aside))
+    def watch_matching(
+        self, backlog: Callable[[], int], aside: Callable[[], int], count: Callable[[tuple[int, int]], int]
+    ) -> None:
+        """Serve what a hub's matching is at: signals that wait, values set aside, and how many matches there
+        are of a (Pattern, MatchStatus)."""
+        registry = self.registry
+        waiting = Gauge("matching_backlog", "Signals that wait to be matched.", registry=registry)
+        waiting.set_function(backlog)
+        values = Gauge("values_set_aside", "Values that join nobody at present.", registry=registry)
+        values.set_function(aside)
+        matches = Gauge("matches", "Matches stored.", ["pattern", "status"], registry=registry)
         for pattern in Pattern:
             for status in MatchStatus:
-                child = self._matches.labels(NAMES[pattern], status.name.lower())
-                child.set_function(partial(matching.counts.__getitem__, (pattern.value, status.value)))
+                child = matches.labels(NAMES[pattern], status.name.lower())
+                child.set_function(partial(count, (pattern.value, status.value)))
 
     def serve(self, host: str, port: int) -> int:
         """Serve /metrics at host:port (0 picks one) and return the port. Raises OSError."""

@@ -13,7 +13,7 @@ from signalexchange.v1.signal_service_pb2 import SignalChange
 from exchange.domain.records import Event, SignalState, Status
 from exchange.domain.store import Store
 from exchange.usecases.exchange import Exchange
-from exchange.usecases.matching import Gone
+from exchange.usecases.items import Gone
 from exchange.usecases.writer import Change, Proposal
 
 PART: Final = 500

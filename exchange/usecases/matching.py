@@ -11,7 +11,7 @@ import asyncio
 import os
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from signalexchange.v1.error_reason_pb2 import ErrorReason
 from signalexchange.v1.signal_pb2 import Signal
@@ -26,6 +26,7 @@ from exchange.domain.records import POSITIONS, MatchVerdict, RoleSignal
 from exchange.domain.refusal import Refusal
 from exchange.domain.reliability import Reliability
 from exchange.domain.store import Store
+from exchange.usecases.items import Accepted, Gone, Item, Named, Rules, Standing, weight
 from exchange.usecases.record_matches import Pending, RecordMatches, tallies_of
 from exchange.usecases.writer import Writer, unavailable
 
@@ -40,49 +41,6 @@ PAGE: Final = 1_000
 UNWRITTEN: Final = 2_000
 """Signals taken into account of which storage needn't know yet: a start takes them in again."""
 RETRY: Final = 1.0
-
-
-class Accepted(NamedTuple):
-    """A batch: signals with a role in matching, and the tokens that its others name."""
-
-    entry: int
-    time: int
-    seen: Sequence[tuple[RoleSignal, Signal]]
-    named: Sequence[bytes]
-
-
-class Gone(NamedTuple):
-    """Signals that were withdrawn or have expired."""
-
-    entry: int
-    time: int
-    places: Sequence[int]
-
-
-class Named(NamedTuple):
-    """Tokens in which a member took an interest."""
-
-    entry: int
-    time: int
-    tokens: Sequence[bytes]
-
-
-class Standing(NamedTuple):
-    """What a member says counts under another group now, or not at all, or again."""
-
-    entry: int
-    time: int
-    member: str
-
-
-class Rules(NamedTuple):
-    """The rulebook's rules of matching have changed."""
-
-    entry: int
-    time: int
-
-
-Item = Accepted | Gone | Named | Standing | Rules | MatchVerdict
 
 
 class Matching:
@@ -135,7 +93,7 @@ class Matching:
         """Take what has just been committed; called in log order."""
         self._queue.append(item)
         self._put += 1
-        self.backlog += _weight(item)
+        self.backlog += weight(item)
         self._arrived.set()
 
     def membership_changed(self, before: Membership, entry: int, now: int) -> None:
@@ -148,7 +106,7 @@ class Matching:
                 self.put(Standing(entry, now, member))
 
     def knows(self, group: str, token: bytes) -> bool:
-        """Whether a group told of a token by itself: what it tells of it now is no echo of what it was shown."""
+        """Whether a group told of a token by itself: what it tells now is no echo of what it was shown."""
         who = [(token, group)]
         graph = self.matcher.graph
         return any(
@@ -259,9 +217,9 @@ class Matching:
                 return  # storage must know it before it is read again
             item = self._queue.popleft()
             self._taken += 1
-            self.backlog -= _weight(item)
-            room -= max(1, _weight(item))
-            self._unwritten += max(1, _weight(item))
+            self.backlog -= weight(item)
+            room -= max(1, weight(item))
+            self._unwritten += max(1, weight(item))
             self._pending.matched_to = max(self._pending.matched_to, item.entry + 1)
             self._now = max(self._now, item.time)
             if item.time // DAY > self._day:
@@ -387,7 +345,3 @@ class Matching:
             (entry,) = await self._store.entry_range(index, 1)
             items.append(Accepted(index, entry.time, batch, ()))
         return sorted(items, key=lambda item: item.entry)
-
-
-def _weight(item: Item) -> int:
-    return len(item.seen) if isinstance(item, Accepted) else 0

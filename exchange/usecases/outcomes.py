@@ -41,7 +41,7 @@ from exchange.domain.reliability import Posterior, Tally
 from exchange.domain.store import Store
 from exchange.usecases.audience import Audience
 from exchange.usecases.exchange import Exchange
-from exchange.usecases.matching import Gone
+from exchange.usecases.items import Gone
 from exchange.usecases.publish import check_signer, signing_key
 from exchange.usecases.withdraw import leave_matching
 from exchange.usecases.writer import Change, Proposal

@@ -40,7 +40,7 @@ from exchange.domain.refusal import Refusal, invalid
 from exchange.domain.store import Store
 from exchange.domain.validation import BatchValidator, ValidSignal, check_count
 from exchange.usecases.exchange import Exchange
-from exchange.usecases.matching import Accepted
+from exchange.usecases.items import Accepted
 from exchange.usecases.writer import Change, Proposal, unavailable
 
 _SLICE: Final = 100
@@ -233,7 +233,7 @@ class Publish(Change[PublishSignalsResponse]):
         return response, response.receipt
 
     def _is_echo(self, signal: ValidSignal) -> bool:
-        """Whether it may repeat what the group was shown: not a fact about what it told of by itself before."""
+        """Whether it may repeat what the group was shown; a fact about what it told of by itself doesn't."""
         shown = self._shown.intersection(signal.ends)
         if signal.searched or not shown:
             return bool(shown)

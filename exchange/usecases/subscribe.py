@@ -24,8 +24,8 @@ from exchange.domain.refusal import Refusal
 from exchange.domain.store import Store
 from exchange.domain.validation import allowed_purpose, check_tokens, check_type_and_epoch
 from exchange.usecases.exchange import Exchange
+from exchange.usecases.items import Named
 from exchange.usecases.look_up import SALT_SIZE, access_record, check_asking
-from exchange.usecases.matching import Named
 from exchange.usecases.writer import Change, Proposal
 
 DAY: Final = 86_400

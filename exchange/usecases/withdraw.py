@@ -32,7 +32,7 @@ from exchange.domain.refusal import Refusal, invalid
 from exchange.domain.store import StorageFull, Store
 from exchange.usecases.audience import Audience
 from exchange.usecases.exchange import Exchange
-from exchange.usecases.matching import Gone
+from exchange.usecases.items import Gone
 from exchange.usecases.publish import check_signer, signing_key
 from exchange.usecases.writer import Change, Proposal, unavailable
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from exchange.server import app
 from exchange.server.config import load_config
-from exchange.usecases.matching import Item, Matching
+from exchange.usecases.items import Item
+from exchange.usecases.matching import Matching
 
 
 def _drop(matching: Matching, item: Item) -> None:
