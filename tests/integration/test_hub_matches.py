@@ -1,97 +1,63 @@
 """Matches at the hub: found across members, told to those concerned and nobody else, resumed, told again."""
 
-import asyncio
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+import pytest_asyncio
 from signalexchange.v1.match_service_pb2 import (
     MATCH_PART_MERCHANT,
     MATCH_PART_PAYER,
+    MATCH_STATUS_EXPIRED,
     MATCH_STATUS_OPEN,
     PATTERN_FUNDS_LOOP,
+    SET_ASIDE_REASON_KNOWN_SHARED,
     GetMatchRequest,
     ListMatchesRequest,
-    Match,
+    ListSetAsideRequest,
     WatchMatchesRequest,
 )
+from signalexchange.v1.membership_service_pb2 import SuspendMemberRequest
+from signalexchange.v1.signal_pb2 import WITHDRAWAL_REASON_ERASURE
+from signalexchange.v1.signal_service_pb2 import SubscribeRequest, UnsubscribeRequest, WatchSignalsRequest
 
-from exchange.provision import Deployment
+from exchange.usecases import matching
 from tests.support.exchange import Running, deploy, refused, serving
-from tests.support.loops import TYPES, Loop
+from tests.support.loops import IBAN, PHONE, TYPES, Loop
+from tests.support.match_members import (
+    BANK,
+    LENDER,
+    OPERATOR,
+    OTHER_BANK,
+    REPORTERS,
+    SHOP,
+    Watch,
+    matches,
+    matches_with,
+    propose,
+    publish,
+    report,
+    rows,
+    settled,
+    withdraw,
+)
+from tests.support.members import signal, subject
 
-LENDER, BANK, OTHER_BANK, SHOP = "pay-lotus", "bank-north", "bank-south", "shop-river"
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest.fixture(scope="module")
-def deployment(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
-    return deploy(tmp_path_factory.mktemp("matches"), types=TYPES)
-
-
-@pytest.fixture
-async def running(tmp_path: Path) -> AsyncIterator[Running]:
-    async with serving(deploy(tmp_path, types=TYPES)) as hub:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
+    async with serving(deploy(tmp_path_factory.mktemp("matches"), types=TYPES)) as hub:
         yield hub
 
 
-async def publish(running: Running, member: str, *signals: Any) -> Any:
-    return await running[member].signals.PublishSignals(running.pen(member).batch(signals), timeout=10)
-
-
-async def report(running: Running, loop: Loop) -> list[Any]:
-    """All three members say what they see of it."""
-    signals = [loop.purchase(), loop.settlement(), loop.backflow()]
-    for member, each in zip((LENDER, BANK, OTHER_BANK), signals, strict=True):
-        await publish(running, member, each)
-    return signals
-
-
-async def settled(running: Running) -> None:
-    await running.hub._exchange.matching.settled()
-
-
-async def matches(running: Running, member: str, **changes: Any) -> list[Match]:
-    await settled(running)
-    request = ListMatchesRequest(**({"page_size": 100} | changes))
-    return list((await running[member].matches.ListMatches(request, timeout=10)).matches)
-
-
-class Watch:
-    """A member's stream of matches."""
-
-    def __init__(self, running: Running, member: str, token: bytes = b"") -> None:
-        request = WatchMatchesRequest(resume_token=token)
-        self._stream = running[member].matches.WatchMatches(request, timeout=60)
-        self.token = token
-
-    async def begin(self) -> "Watch":
-        first = await self._stream.read()
-        assert not first.HasField("match")
-        self.token = first.resume_token
-        return self
-
-    async def next(self) -> Match:
-        event = await asyncio.wait_for(self._stream.read(), 10)
-        self.token = event.resume_token
-        return event.match
-
-    async def is_quiet(self) -> bool:
-        try:
-            await asyncio.wait_for(self._stream.read(), 0.5)
-        except TimeoutError:
-            return True
-        return False
-
-    def close(self) -> None:
-        self._stream.cancel()
-
-
 async def test_a_loop_across_three_members_is_told_to_them_and_nobody_else(running: Running) -> None:
-    watches = {member: await Watch(running, member).begin() for member in (LENDER, BANK, OTHER_BANK, SHOP)}
+    watches = {member: await Watch(running, member).begin() for member in (*REPORTERS, SHOP)}
     loop = Loop()
-    purchase, settlement, backflow = await report(running, loop)
-    found = {member: await watches[member].next() for member in (LENDER, BANK, OTHER_BANK)}
+    purchase, _, _ = await report(running, loop)
+    found = {member: await watches[member].next() for member in REPORTERS}
     assert await watches[SHOP].is_quiet()
     assert len({match.match_id for match in found.values()}) == 1
     for match in found.values():
@@ -103,8 +69,256 @@ async def test_a_loop_across_three_members_is_told_to_them_and_nobody_else(runni
     }
     assert {each.token.value for each in found[OTHER_BANK].subjects} == {loop.payer.value, loop.mule.value}
     assert await matches(running, SHOP) == []
-    assert await matches(running, LENDER) == [found[LENDER]]
+    assert await matches_with(running, LENDER, loop) == [found[LENDER]]
     request = GetMatchRequest(match_id=found[BANK].match_id)
     assert (await running[BANK].matches.GetMatch(request, timeout=10)).match == found[BANK]
-    refusal = await refused(running[SHOP].matches.GetMatch(request, timeout=10))
-    assert refusal.reason == "MATCH_UNKNOWN"
+    for member, id_ in ((SHOP, found[BANK].match_id), (BANK, os.urandom(16))):
+        refusal = await refused(running[member].matches.GetMatch(GetMatchRequest(match_id=id_), timeout=10))
+        assert refusal.reason == "MATCH_UNKNOWN"
+    for watch in watches.values():
+        watch.close()
+
+
+async def test_a_watch_resumes_after_the_last_event_and_knows_its_own_tokens(running: Running) -> None:
+    watch = await Watch(running, BANK).begin()
+    loops = [Loop() for _ in range(3)]
+    for loop in loops:
+        await report(running, loop)
+    first = await watch.next()
+    kept = watch.token
+    watch.close()
+    resumed = await Watch(running, BANK, kept).begin()
+    later = [await resumed.next(), await resumed.next()]
+    assert len({match.match_id for match in (first, *later)}) == 3
+    resumed.close()
+    other = running[LENDER].matches.WatchMatches(WatchMatchesRequest(resume_token=kept), timeout=10)
+    assert (await refused(other.read())).reason == "RESUME_INVALID"
+    signals = running[BANK].signals.WatchSignals(WatchSignalsRequest(resume_token=kept), timeout=10)
+    assert (await refused(signals.read())).reason == "RESUME_INVALID"
+    page = ListMatchesRequest(page_size=1, page_token=kept)
+    assert (await refused(running[BANK].matches.ListMatches(page, timeout=10))).reason == "RESUME_INVALID"
+
+
+async def test_matches_come_in_pages_oldest_first(running: Running) -> None:
+    everything = await matches(running, BANK)
+    assert len(everything) >= 4
+    token, paged = b"", []
+    while True:
+        request = ListMatchesRequest(page_size=3, page_token=token)
+        page = await running[BANK].matches.ListMatches(request, timeout=10)
+        paged += page.matches
+        token = page.next_page_token
+        if not token:
+            break
+        wrong = ListSetAsideRequest(page_size=1, page_token=token)
+        assert (
+            await refused(running[BANK].matches.ListSetAside(wrong, timeout=10))
+        ).reason == "RESUME_INVALID"
+    assert paged == everything
+    assert await matches(running, BANK, status=MATCH_STATUS_EXPIRED) == []
+    for size in (0, 101):
+        request = ListMatchesRequest(page_size=size)
+        refusal = await refused(running[BANK].matches.ListMatches(request, timeout=10))
+        assert refusal.reason == "INVALID_REQUEST"
+    odd = ListMatchesRequest(page_size=1, status=9)  # type: ignore[arg-type]
+    assert (await refused(running[BANK].matches.ListMatches(odd, timeout=10))).reason == "INVALID_REQUEST"
+    short = GetMatchRequest(match_id=b"x")
+    assert (await refused(running[BANK].matches.GetMatch(short, timeout=10))).reason == "INVALID_REQUEST"
+
+
+async def test_what_is_shown_is_on_the_log_once(running: Running) -> None:
+    loop = Loop()
+    await report(running, loop)
+    await settled(running)
+    count = "SELECT count(*) FROM entries WHERE type = 12"
+    (told,) = rows(running, count)
+    (match,) = await matches_with(running, LENDER, loop)
+    await running[LENDER].matches.GetMatch(GetMatchRequest(match_id=match.match_id), timeout=10)
+    assert rows(running, count) == [told]
+
+
+async def test_withdrawal_tells_again_everybody_who_was_told(running: Running) -> None:
+    loop = Loop()
+    signals = await report(running, loop)
+    await settled(running)
+    watches = {member: await Watch(running, member).begin() for member in REPORTERS}
+    await withdraw(running, OTHER_BANK, signals[2])
+    for member, watch in watches.items():
+        again = await watch.next()
+        assert again.status == MATCH_STATUS_EXPIRED, member
+        assert list(again.signal_ids) == []
+        watch.close()
+    # What was withdrawn can't be put up again.
+    await publish(running, OTHER_BANK, loop.backflow())
+    assert {match.status for match in await matches_with(running, LENDER, loop)} <= {MATCH_STATUS_EXPIRED}
+
+
+async def test_no_token_of_what_is_erased_is_left_in_matches_when_the_order_is_answered(
+    running: Running,
+) -> None:
+    loop = Loop()
+    signals = await report(running, loop)
+    await settled(running)
+    held = "SELECT count(*) FROM match_instances WHERE instr(body, ?) > 0"
+    assert rows(running, held, loop.mule.value) == [(1,)]
+    await withdraw(running, OTHER_BANK, signals[2], reason=WITHDRAWAL_REASON_ERASURE)
+    for token in loop.tokens:
+        assert rows(running, held, token) == [(0,)]
+
+
+async def test_a_subscriber_is_told_where_its_purpose_shows_the_pattern(running: Running) -> None:
+    loop = Loop()
+    await report(running, loop)
+    await settled(running)
+    watch = await Watch(running, SHOP).begin()
+    subscription = SubscribeRequest(
+        purpose="transaction-screening", type=IBAN, epoch=1, tokens=[loop.payer.value]
+    )
+    await running[SHOP].signals.Subscribe(subscription, timeout=10)
+    match = await watch.next()
+    assert [each.token.value for each in match.subjects] == [loop.payer.value]
+    assert list(match.signal_ids) == []
+    watch.close()
+    ended = UnsubscribeRequest(type=IBAN, epoch=1, tokens=[loop.payer.value])
+    await running[SHOP].signals.Unsubscribe(ended, timeout=10)
+    # Once told, always; but what it submitted is no longer there.
+    (kept,) = [each for each in await matches(running, SHOP) if each.match_id == match.match_id]
+    assert not kept.subjects
+
+
+async def test_who_names_a_subject_later_is_told(running: Running) -> None:
+    loop = Loop()
+    await report(running, loop)
+    await settled(running)
+    watch = await Watch(running, SHOP).begin()
+    merchant = signal(code="merchant-sham", subject=loop.merchant)
+    await publish(running, SHOP, merchant)
+    match = await watch.next()
+    assert [each.token.value for each in match.subjects] == [loop.merchant.value]
+    assert list(match.signal_ids) == []
+    assert match.groups == 3
+    watch.close()
+
+
+async def test_one_group_alone_is_no_match(running: Running) -> None:
+    loop = Loop()
+    await report(running, loop, [BANK] * 3)
+    assert await matches_with(running, BANK, loop) == []
+
+
+async def test_repeating_what_one_was_shown_makes_no_match(running: Running) -> None:
+    accused = subject(type_=IBAN)
+    await publish(running, LENDER, signal(code="cash-out-suspected", subject=accused))
+    subscription = SubscribeRequest(
+        purpose="transaction-screening", type=IBAN, epoch=1, tokens=[accused.value]
+    )
+    await running[BANK].signals.Subscribe(subscription, timeout=10)
+    await publish(running, LENDER, signal(code="mule-account", subject=accused))
+    loop = Loop(payer=accused)
+    await publish(running, LENDER, loop.purchase())
+    await publish(running, BANK, loop.settlement(), loop.backflow())
+    assert rows(running, "SELECT sum(echo) FROM signals WHERE token = ?", loop.mule.value) == [(1,)]
+    # The settlement is the bank's own; the way back repeats whom it was told of, and tells of nobody alone.
+    (match,) = await matches_with(running, LENDER, loop)
+    assert match.groups == 2
+
+
+async def test_values_set_aside_are_listed_to_those_who_reported_them(running: Running) -> None:
+    values = sorted((subject(type_=PHONE) for _ in range(3)), key=lambda each: each.value)
+    for member in (LENDER, BANK):
+        shared = [signal(code="shared-value", subject=value) for value in values]
+        await publish(running, member, *shared)
+    await settled(running)
+    first = await running[BANK].matches.ListSetAside(ListSetAsideRequest(page_size=2), timeout=10)
+    assert [each.token for each in first.values] == values[:2]
+    assert {each.reason for each in first.values} == {SET_ASIDE_REASON_KNOWN_SHARED}
+    rest = ListSetAsideRequest(page_size=2, page_token=first.next_page_token)
+    second = await running[BANK].matches.ListSetAside(rest, timeout=10)
+    assert [each.token for each in second.values] == values[2:]
+    assert not second.next_page_token
+    nothing = await running[SHOP].matches.ListSetAside(ListSetAsideRequest(page_size=10), timeout=10)
+    assert not nothing.values
+    for size in (0, 1001):
+        request = ListSetAsideRequest(page_size=size)
+        refusal = await refused(running[BANK].matches.ListSetAside(request, timeout=10))
+        assert refusal.reason == "INVALID_REQUEST"
+
+
+async def test_signals_for_matching_alone_are_not_found_by_look_ups(running: Running) -> None:
+    loop = Loop()
+    await publish(running, LENDER, loop.purchase(links=[subject(type_=PHONE)]))
+    stored = "SELECT searched, role FROM signals WHERE token = ?"
+    assert rows(running, stored, loop.payer.value) == [(0, 1)]
+    assert rows(running, "SELECT count(*) FROM links WHERE subject = ?", loop.payer.value) == [(0,)]
+
+
+async def test_too_much_to_match_is_refused(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matching, "CAPACITY", 5)
+    monkeypatch.setattr(running.hub._exchange.matching, "backlog", 4)
+    refusal = await refused(publish(running, BANK, Loop().settlement(), Loop().settlement()))
+    assert refusal.reason == "OVERLOADED"
+    assert refusal.retry_after
+
+
+async def test_auditors_and_operators_have_no_matches(running: Running) -> None:
+    for party in ("audit-one", OPERATOR):
+        refusal = await refused(
+            running[party].matches.ListMatches(ListMatchesRequest(page_size=1), timeout=10)
+        )
+        assert refusal.reason == "METHOD_NOT_ALLOWED"
+
+
+async def test_what_a_suspended_member_said_does_not_count_until_it_is_back(tmp_path: Path) -> None:
+    async with serving(deploy(tmp_path, types=TYPES)) as running:
+        loop = Loop()
+        await report(running, loop)
+        await settled(running)
+        watch = await Watch(running, LENDER).begin()
+        order = SuspendMemberRequest(member=OTHER_BANK, reason="trial")
+        await running[OPERATOR].membership.SuspendMember(order, timeout=10)
+        assert (await watch.next()).status == MATCH_STATUS_EXPIRED
+        await propose(running, reinstates=[OTHER_BANK])
+        found = await watch.next()
+        assert (found.status, found.groups) == (MATCH_STATUS_OPEN, 3)
+        assert await matches_with(running, OTHER_BANK, loop)
+        watch.close()
+
+
+async def test_a_restart_in_between_changes_nothing(tmp_path: Path) -> None:
+    deployment = deploy(tmp_path, types=TYPES)
+    loop = Loop()
+    async with serving(deployment) as running:
+        other = Loop()
+        await report(running, other)
+        (before,) = await matches(running, LENDER)
+        watch = await Watch(running, LENDER).begin()
+        kept = watch.token
+        watch.close()
+        await publish(running, LENDER, loop.purchase())
+        await publish(running, BANK, loop.settlement())
+    async with serving(deployment) as running:
+        assert await matches(running, LENDER) == [before]
+        await publish(running, OTHER_BANK, loop.backflow())
+        watch = await Watch(running, LENDER, kept).begin()
+        found = await watch.next()
+        assert found.match_id != before.match_id
+        assert await matches(running, LENDER) == [before, found]
+        watch.close()
+    async with serving(deployment) as running:
+        assert await matches(running, LENDER) == [before, found]
+
+
+async def test_what_was_withdrawn_just_before_the_end_does_not_count_after_it(tmp_path: Path) -> None:
+    deployment = deploy(tmp_path, types=TYPES)
+    loops = [Loop(), Loop()]
+    async with serving(deployment) as running:
+        signals = [await report(running, loop) for loop in loops]
+        assert len(await matches(running, LENDER)) == 2
+        # The process ends before matching has taken the order into account.
+        running.hub._exchange.matching.put = lambda item: None  # type: ignore[method-assign]
+        await withdraw(running, BANK, signals[0][1])
+    async with serving(deployment) as running:
+        first, second = await matches(running, LENDER)
+        assert (first.status, second.status) == (MATCH_STATUS_EXPIRED, MATCH_STATUS_OPEN)
+        await publish(running, BANK, loops[0].settlement())
+        assert (await matches(running, LENDER))[0] == first
