@@ -2,9 +2,11 @@
 
 Invariants: no single accuser: for every group, advice(all) ≤ max(AUTHENTICATE, uncapped advice of one
 instance that names the subject and is found in the graph without that group's signals, links, shared values
-and outcomes). Nor a rumour: that instance is found without echoes. A verdict that refutes disputes what is
+and outcomes). Nor a rumour: without echoes one is found too. A verdict that refutes disputes what is
 left, for `dispute_days` or until a group that tells of it confirms.
 """
+
+from collections.abc import Set
 
 from signalexchange.rulebook import Rulebook
 from signalexchange.v1.signal_service_pb2 import ACTION_ALLOW, ACTION_AUTHENTICATE, Action
@@ -26,24 +28,29 @@ def advise(matcher: Matcher, match: Match, token: bytes, rulebook: Rulebook, now
     if not match.stands:
         return ACTION_ALLOW
     table = rulebook.match_advice.by_band
-    advice = table[band(matcher.confidence(match).permille, rulebook.model)]
+
+    def advice_on(sure: int) -> Action.ValueType:
+        return table[band(sure, rulebook.model)]
+
+    advice = advice_on(matcher.confidence(match).permille)
     if advice <= ACTION_AUTHENTICATE:
         return advice
-    for group in {"", *_accusers(matcher, match, token)}:
+    if is_disputed(matcher, match, now, match.groups):
+        return ACTION_AUTHENTICATE
+    ways = [(support(matcher, match, token, _NOBODY, echoes=echoes), "") for echoes in (False, True)]
+    ways += ((support(matcher, match, token, {group}), group) for group in _accusers(matcher, match, token))
+    for found, group in ways:
         left = ACTION_ALLOW
-        found = support(matcher, match, token, frozenset({group}) - {""})
         if found is not None and not is_disputed(matcher, match, now, found.groups, group):
-            left = table[band(_confidence(matcher, match, found, group), rulebook.model)]
+            left = advice_on(_confidence(matcher, match, found, group))
         advice = min(advice, max(ACTION_AUTHENTICATE, left))
-        if advice == ACTION_AUTHENTICATE:
-            break
     return advice
 
 
 def matched(matcher: Matcher, match: Match, token: bytes, group: str, tlp: int, now: int) -> Matched | None:
     """A match as it counts in an answer about one of its subjects to a member of a group: what stands without
     that group; None where nothing does, or not surely enough to be told."""
-    found = support(matcher, match, token, frozenset({group})) if match.stands else None
+    found = support(matcher, match, token, {group}) if match.stands else None
     if found is None:
         return None
     sure = _confidence(matcher, match, found, "")
@@ -51,8 +58,9 @@ def matched(matcher: Matcher, match: Match, token: bytes, group: str, tlp: int, 
         return None
     without = {}
     for other in _accusers(matcher, match, token) - {group}:
-        left = support(matcher, match, token, frozenset({group, other}))
-        without[other] = 0 if left is None else _confidence(matcher, match, left, other)
+        left = support(matcher, match, token, {group, other})
+        less_sure = 0 if left is None else _confidence(matcher, match, left, other)
+        without[other] = less_sure if less_sure >= matcher.rules.report_at else 0
     return Matched(
         NAMES[match.pattern],
         sure,
@@ -74,21 +82,28 @@ def is_disputed(matcher: Matcher, match: Match, now: int, telling: frozenset[str
     return any(given.verdict == Verdict.REFUTED and given.time > since for _, given in verdicts)
 
 
-def support(matcher: Matcher, match: Match, token: bytes, without: frozenset[str]) -> Support | None:
-    """An instance of the match's pattern that names the token and stands had these groups said nothing and
-    had nobody repeated what it was shown."""
-    known = (token, without)
+def support(
+    matcher: Matcher, match: Match, token: bytes, without: Set[str], *, echoes: bool = True
+) -> Support | None:
+    """An instance of the match's pattern that names the token and stands had these groups said nothing, or
+    had nobody said what it was shown."""
+    known = (token, frozenset(without), echoes)
     if known not in match.supports:
-        match.supports[known] = _support(matcher, match, token, without)
+        match.supports[known] = _support(matcher, match, *known)
     return match.supports[known]
 
 
-def _support(matcher: Matcher, match: Match, token: bytes, without: frozenset[str]) -> Support | None:
-    for other, found in match.supports.items():
-        # What takes nobody's word who is left out stands as well.
-        if other[0] == token and found is not None and not found.voices & without:
+def _support(
+    matcher: Matcher, match: Match, token: bytes, without: frozenset[str], echoes: bool
+) -> Support | None:
+    for (name, left_out, echoed), found in match.supports.items():
+        # What stands without fewer, and takes nobody's word of the rest, stands as well.
+        same = (name, echoed) == (token, echoes) and left_out <= without
+        if same and found is not None and not found.voices & without:
             return found
-    graph = Without(matcher.graph, without, matcher.ledger.refuted(match.pattern), matcher.echoes)
+    graph = Without(
+        matcher.graph, without, matcher.ledger.refuted(match.pattern), None if echoes else matcher.echoes
+    )
     naming = [
         instance
         for instance in match.instances.values()
@@ -97,14 +112,18 @@ def _support(matcher: Matcher, match: Match, token: bytes, without: frozenset[st
     ]
     naming.sort(key=lambda instance: (-len(instance.groups - without), instance.key))
     for instance in naming[:_INSTANCES]:
-        left = [item for item in instance.evidence.values() if item.counts and item.seen.group not in without]
+        left = [
+            item
+            for item in instance.evidence.values()
+            if item.seen.group not in without and (echoes or not item.seen.echo)
+        ]
         for finding in matcher.find_again(graph, match.pattern, instance.key, left):
             if any(subject.token == token for subject in finding.subjects):
-                rows = [matcher.graph.get(place) for place in finding.evidence]
-                seen = [row for row in rows if row is not None]
+                seen = [row for place in finding.evidence if (row := matcher.graph.get(place)) is not None]
                 tokens = {token for row in seen for token in (row.subject, row.counterparty)} - {b""}
-                groups = frozenset(row.group for row in seen)
-                return Support(groups, finding.rarity, groups | voices(graph, tokens))
+                telling = frozenset(row.group for row in seen if not row.echo)
+                spoke = voices(graph, tokens).union(row.group for row in seen)
+                return Support(telling, finding.rarity, frozenset(spoke))
     return None
 
 

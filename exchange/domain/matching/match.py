@@ -133,8 +133,8 @@ class Instance:
 
 
 class Support(NamedTuple):
-    """One instance as it is found without some groups and without echoes: who tells of it, how rare it is,
-    and whose word it takes, links included."""
+    """One instance as it is found without some groups or without echoes: who tells of it, how rare it is, and
+    whose word it takes, links included."""
 
     groups: frozenset[str]
     rarity: int
@@ -160,7 +160,9 @@ class Match:
     settled: dict[bytes, Instance] = field(default_factory=dict)
     aside: set[bytes] = field(default_factory=set)
     renamed: int = field(default=0, compare=False)
-    supports: dict[tuple[bytes, frozenset[str]], Support | None] = field(default_factory=dict, compare=False)
+    supports: dict[tuple[bytes, frozenset[str], bool], Support | None] = field(
+        default_factory=dict, compare=False
+    )
     _groups: Counter[str] = field(default_factory=Counter)
     _members: Counter[str] = field(default_factory=Counter)
     _subjects: Counter[Subject] = field(default_factory=Counter)
