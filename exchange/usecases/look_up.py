@@ -5,6 +5,7 @@ that of the link it is found through, and where the purpose shows its code; a ma
 its pattern; the answer names no issuer and no signal; hits are recorded, misses neither stored nor logged.
 """
 
+import asyncio
 import os
 from collections.abc import Sequence
 from hashlib import sha256
@@ -36,8 +37,31 @@ SALT_SIZE = 16
 
 async def look_up(exchange: Exchange, party: Party, request: LookUpSubjectsRequest) -> LookUpSubjectsResponse:
     """Answer a look-up. Raises Refusal as the contract says."""
-    check_asking(exchange, party, request)
-    return await exchange.writer.submit(LookUp(exchange, party, request))
+    purpose = check_asking(exchange, party, request)
+    matches = await _matches(exchange, party, request, purpose)
+    return await exchange.writer.submit(LookUp(exchange, party, request, matches))
+
+
+async def _matches(
+    exchange: Exchange, party: Party, request: LookUpSubjectsRequest, purpose: Purpose
+) -> dict[bytes, list[Matched]]:
+    """By token: the matches that count in the answer. Worked out before the look-up is queued: a match of
+    hundreds takes long, and others would wait for it in the writer."""
+    matcher, now = exchange.matching.matcher, exchange.clock()
+    found: dict[bytes, list[Matched]] = {}
+    if not matcher.named:
+        return found
+    for token in request.tokens:
+        if token in matcher.named:
+            counted = (
+                matched(matcher, match, token, party.group, TLP_AMBER_STRICT, now)
+                for match in matcher.of(token)
+                if NAMES[match.pattern] in purpose.patterns
+                and any((each.token, each.type) == (token, request.type) for each in match.subjects)
+            )
+            found[token] = [match for match in counted if match is not None]
+            await asyncio.sleep(0)
+    return found
 
 
 def check_asking(
@@ -58,11 +82,18 @@ class LookUp(Change[LookUpSubjectsResponse]):
 
     appends_only: ClassVar[bool] = True
 
-    def __init__(self, exchange: Exchange, party: Party, request: LookUpSubjectsRequest) -> None:
+    def __init__(
+        self,
+        exchange: Exchange,
+        party: Party,
+        request: LookUpSubjectsRequest,
+        matches: dict[bytes, list[Matched]],
+    ) -> None:
         self._exchange = exchange
         self._party = party
         self._request = request
         self._tokens = list(request.tokens)
+        self._matches = matches
         self._hits: dict[bytes, list[Hit]] = {}
         self.weight = len(self._tokens)
 
@@ -80,11 +111,10 @@ class LookUp(Change[LookUpSubjectsResponse]):
         # The rules in force now, should they have changed while the look-up waited.
         purpose = allowed_purpose(membership.rulebook, self._request.purpose, party.kind)
         subjects: list[SubjectRisk] = []
-        named = self._exchange.matching.matcher.named
-        if self._hits or named:
+        if self._hits or self._matches:
             for token in self._tokens:
                 hits = self._hits.get(token)
-                if not hits and token not in named:
+                if not hits and token not in self._matches:
                     continue
                 risk = assess(
                     token,
@@ -93,7 +123,7 @@ class LookUp(Change[LookUpSubjectsResponse]):
                     purpose,
                     proposal.now,
                     self._exchange.reliability,
-                    self._matches(token, party, purpose, proposal.now) if token in named else (),
+                    self._matches.get(token, ()),
                 )
                 if risk is not None:
                     subjects.append(risk)
@@ -114,16 +144,6 @@ class LookUp(Change[LookUpSubjectsResponse]):
             access_salt=salt,
         )
         return response, response.receipt
-
-    def _matches(self, token: bytes, party: Party, purpose: Purpose, now: int) -> list[Matched]:
-        matcher = self._exchange.matching.matcher
-        found = (
-            matched(matcher, match, token, party.group, TLP_AMBER_STRICT, now)
-            for match in matcher.of(token)
-            if NAMES[match.pattern] in purpose.patterns
-            and any((each.token, each.type) == (token, self._request.type) for each in match.subjects)
-        )
-        return [match for match in found if match is not None]
 
     def _visible(self, hits: list[Hit], party: Party, purpose: Purpose, now: int) -> list[Evidence]:
         membership = self._exchange.membership

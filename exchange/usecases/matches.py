@@ -30,7 +30,7 @@ from exchange.domain.matching.view import Caller, view
 from exchange.domain.refusal import Refusal, invalid
 from exchange.domain.resume import ResumeTokens
 from exchange.usecases.exchange import Exchange
-from exchange.usecases.record_matches import Circle, Telling
+from exchange.usecases.record_matches import Circle, Telling, consider
 from exchange.usecases.watch import Feed, follow
 from exchange.usecases.writer import Change, Proposal
 
@@ -127,6 +127,7 @@ async def _shown(exchange: Exchange, party: Party, wanted: Sequence[tuple[int, b
         tellings = []
         for match in matches:
             own = circle.submitted(match).get(party.id, {})
+            await consider(matching.matcher, match, own, exchange.membership, now)
             caller = Caller(party.id, party.group, own.get)
             message = view(matching.matcher, match, caller, exchange.membership, now)
             tellings.append(Telling.of(party, match, message))

@@ -7,7 +7,7 @@ digest, before it can see it; a member is told again only of what looks otherwis
 """
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final, NamedTuple, Self
@@ -17,6 +17,7 @@ from signalexchange.v1.log_entry_pb2 import EntryType, MatchDeliveryEntry, Match
 from signalexchange.v1.match_service_pb2 import Match as MatchMessage
 from signalexchange.v1.outcome_service_pb2 import VERDICT_CONFIRMED, VERDICT_INCONCLUSIVE
 
+from exchange.domain.matching.advice import advise
 from exchange.domain.matching.changes import Changes
 from exchange.domain.matching.confidence import NAMES
 from exchange.domain.matching.match import Match
@@ -180,14 +181,18 @@ class RecordMatches(Change[None]):
         tellings: list[Telling] = []
         for match in (*told, *others):
             before = seen.get(match.number, {})
-            for party, own in circle.members(match, before):
-                if party.id in before and match not in told:
-                    continue
+            concerned = [
+                (party, own)
+                for party, own in circle.members(match, before)
+                if party.id not in before or match in told
+            ]
+            await consider(matcher, match, {token for _, own in concerned for token in own}, membership, now)
+            for party, own in concerned:
                 caller = Caller(party.id, party.group, own.get)
                 telling = Telling.of(party, match, view(matcher, match, caller, membership, now))
                 if before.get(party.id) != telling.digest:
                     tellings.append(telling)
-            await asyncio.sleep(0)  # look-ups first
+            await asyncio.sleep(0)
         return cls(pending, [entry_of(matcher, match, pending.matched_to) for match in told], tellings)
 
     def ids(self) -> frozenset[bytes]:
@@ -223,6 +228,16 @@ def tallies_of(match: Match, given: MatchVerdict) -> list[Tally]:
     confirmed = given.verdict == VERDICT_CONFIRMED
     named = [("", NAMES[match.pattern]), *((member, "") for member in sorted(issuers.values()))]
     return [Tally(issuer, code, given.member, confirmed, not confirmed) for issuer, code in named]
+
+
+async def consider(
+    matcher: Matcher, match: Match, tokens: Iterable[bytes], membership: Membership, now: int
+) -> None:
+    """Work out what is advised about subjects of a match, before it is shown: that takes milliseconds for
+    each, and look-ups come first. The match keeps it until it changes."""
+    for token in tokens:
+        advise(matcher, match, token, membership.rulebook, now)
+        await asyncio.sleep(0)
 
 
 def _ordered(matcher: Matcher, ids: Collection[bytes]) -> list[Match]:
