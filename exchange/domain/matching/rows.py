@@ -52,7 +52,10 @@ def read_match(row: MatchRow) -> Match:
     verdicts = {}
     while not reader.done:
         group = reader.name()
-        verdicts[group] = Decision(Verdict(reader.number(1)), reader.number(8))
+        try:
+            verdicts[group] = Decision(Verdict(reader.number(1)), reader.number(8))
+        except ValueError:
+            raise MalformedError("a stored match has an unknown verdict") from None
     return Match(
         row.number,
         row.match_id,

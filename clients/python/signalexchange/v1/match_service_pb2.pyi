@@ -241,10 +241,12 @@ class Match(_message.Message):
     groups: _builtins.int
     """How many independent controlling groups reported parts of it, the caller's own included."""
     days: _builtins.int
-    """Days from the first to the last of the others' facts, at least 1; 0 where the others reported none."""
+    """Days from the first to the last of the others' facts, at least 1; 0 where all of them came in with signals of
+    the caller's group, as the last that made an instance whole.
+    """
     total_digits: _builtins.int
-    """Decimal digits of the total in CNY of what the others reported: a total from 10^(n−1) up to 10^n has n; 0
-    for none. Never depends on what the caller reported.
+    """Decimal digits of the total in CNY of the same facts, as the group that reported most of them has it: a total
+    from 10^(n−1) up to 10^n has n; 0 for none. Nothing that the caller adds moves it.
     """
     confidence: _builtins.int
     """Confidence, 0 to 1000: the model's probability in permille."""

@@ -1,0 +1,135 @@
+"""What a member sees of a match: its own, and of others nothing that it could read out by adding signals."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from signalexchange.roster import RosterChain
+from signalexchange.v1.identifier_pb2 import PartyKind
+from signalexchange.v1.match_service_pb2 import MATCH_PART_MERCHANT, MATCH_PART_PAYER, MATCH_STATUS_OPEN
+from signalexchange.v1.match_service_pb2 import Match as MatchMessage
+from signalexchange.v1.signal_service_pb2 import ACTION_AUTHENTICATE, CONTRIBUTION_BUCKET_MAJOR
+
+from exchange.domain.matching.finding import Pattern
+from exchange.domain.matching.matcher import Matcher
+from exchange.domain.matching.observation import MERCHANT, Observation, Role
+from exchange.domain.matching.view import Caller, view
+from exchange.domain.membership import Membership
+from tests.support import rosters
+from tests.support.evidence import GROUPS, NOW, TOLD, Batch, observations, rows_of, run
+from tests.support.matching import (
+    DAY,
+    HOUR,
+    PHONE,
+    RULEBOOK,
+    START,
+    loop,
+    new_matcher,
+    said,
+    standing,
+    token,
+)
+
+
+def membership(kinds: dict[str, str]) -> Membership:
+    document = rosters.document()
+    document["groups"] += [{**document["groups"][0], "id": group} for group in kinds]
+    document["parties"] = [
+        *(rosters.party(f"{group}-bank", kind, group) for group, kind in kinds.items()),
+        *document["parties"][-2:],
+    ]
+    return Membership(RosterChain.start(rosters.signed(document)), RULEBOOK, (0,))
+
+
+MEMBERS = membership({"a": "bank", "b": "bank", "c": "bank", "d": "ecommerce"})
+
+
+def seen_by(matcher: Matcher, group: str, *submitted: bytes, now: int = NOW) -> list[MatchMessage]:
+    caller = Caller(f"{group}-bank", group, dict.fromkeys(submitted, (PHONE, 7)).get)
+    return [view(matcher, match, caller, MEMBERS, now) for match in standing(matcher)]
+
+
+def test_a_member_sees_its_own_signals_and_subjects_and_no_more() -> None:
+    matcher = run(new_matcher(), [Batch((*loop(1, "ab"), *loop(11, "cb", payer="phone 2", at=DAY)))])
+    (match,) = seen_by(matcher, "b", token("phone 1"), token("phone 9"), now=START + 2 * DAY + 7)
+    assert match.pattern == Pattern.FUNDS_LOOP.value
+    assert match.status == MATCH_STATUS_OPEN
+    assert match.signal_ids == [(2).to_bytes(16, "big"), (12).to_bytes(16, "big")]
+    assert [subject.token.value for subject in match.subjects] == [token("phone 1")]
+    (subject,) = match.subjects
+    assert (subject.token.type, subject.token.epoch, subject.part) == (PHONE, 7, MATCH_PART_PAYER)
+    assert subject.advice == match.advice == ACTION_AUTHENTICATE
+    assert not match.human_review
+    assert match.groups == 3
+    assert match.found_on == NOW // DAY * DAY
+    assert match.rules_version == "patterns-1"
+    assert match.confidence == 952
+    assert [factor.name for factor in match.factors] == ["pattern", "groups", "repetition", "rarity"]
+    assert match.factors[0].contribution == CONTRIBUTION_BUCKET_MAJOR
+    known = {bytes(match.match_id), *match.signal_ids, token("phone 1")}
+    bare = match.SerializeToString()
+    for hidden in (token("phone 2"), token("merchant m"), b"a-bank", b"c-bank"):
+        assert hidden not in known
+        assert hidden not in bare
+
+
+def test_days_and_digits_are_of_others_facts_that_others_brought_in() -> None:
+    matcher = run(new_matcher(), [Batch((*loop(1, "ab"), *loop(11, "cb", payer="phone 2", at=2 * DAY)))])
+    # The bank's transfer closed both loops, so that it could have been made up for the lenders' figures.
+    assert [(match.days, match.total_digits) for match in seen_by(matcher, "b")] == [(0, 0)]
+    # A lender sees what it didn't close: the transfers, and the other lender's payment of 1.1^79.5 CNY.
+    (match,) = seen_by(matcher, "a")
+    assert (match.days, match.total_digits) == (3, 4)
+    matcher.observe([said(21, "a", Role.TRANSFER, "merchant m", "phone 1", band=79, at=3 * HOUR)], NOW)
+    assert [(match.days, match.total_digits) for match in seen_by(matcher, "b")] == [(1, 4)]
+
+
+@pytest.mark.parametrize(("kind", "shown"), [("bank", [PartyKind.PARTY_KIND_BANK]), ("ecommerce", [])])
+def test_kinds_need_three_groups_of_the_kind(kind: str, shown: list[int]) -> None:
+    members = membership({"a": "bank", "b": "bank", "c": kind})
+    matcher = run(new_matcher(), [Batch(tuple(loop(1, "ab")))])
+    (match,) = standing(matcher)
+    caller = Caller("a-bank", "a", lambda name: None)
+    assert view(matcher, match, caller, members, NOW).kinds == shown
+
+
+def test_all_legs_of_a_pair_and_day_are_shown_whichever_fitted() -> None:
+    matcher = run(new_matcher(), [Batch((loop(1, "ab")[0],))])
+    probes = [
+        said(10 + n, "b", Role.TRANSFER, "merchant m", "phone 1", band=band, at=HOUR)
+        for n, band in enumerate((40, 60, 79, 95))
+    ]
+    matcher.observe(probes, NOW)
+    (match,) = seen_by(matcher, "b")
+    assert list(match.signal_ids) == [probe.signal_id for probe in probes]
+
+
+def test_a_merchants_part() -> None:
+    matcher = run(new_matcher(), [Batch(tuple(loop(1, "ab")))])
+    caller = Caller("a-bank", "a", {token("merchant m"): (MERCHANT, 1)}.get)
+    (match,) = standing(matcher)
+    assert [subject.part for subject in view(matcher, match, caller, MEMBERS, NOW).subjects] == [
+        MATCH_PART_MERCHANT
+    ]
+
+
+@settings(max_examples=60)
+@given(observations, st.lists(TOLD, min_size=1, max_size=4).map(rows_of), st.sampled_from(GROUPS))
+def test_own_legs_dont_move_what_a_member_sees_of_others(
+    rows: list[Observation], planted: list[Observation], group: str
+) -> None:
+    matcher = run(new_matcher(), [Batch(tuple(rows))])
+    before = {match.match_id: figures(match) for match in seen_by(matcher, group)}
+    # Legs alone: a link may take down what it makes one person's.
+    legs = [
+        row._replace(place=1000 + row.place, group=group, member=f"{group}-bank", links=())
+        for row in planted
+        if row.role not in (Role.LINK, Role.SHARED)
+    ]
+    matcher.observe(legs, NOW)
+    after = {match.match_id: figures(match) for match in seen_by(matcher, group)}
+    assert {match_id: after[match_id] for match_id in before} == before
+    assert {after[match_id] for match_id in after.keys() - before.keys()} <= {(0, 0, ())}
+
+
+def figures(match: MatchMessage) -> tuple[int, int, tuple[int, ...]]:
+    return match.days, match.total_digits, tuple(match.kinds)
