@@ -203,7 +203,8 @@ class Matcher:
         known = match.verdicts.get(group)
         if known is None or known.verdict != verdict:
             self.ledger.touch(match)
-            match.verdicts[group] = Decision(Verdict(verdict), now)
+            # A dispute runs from a group's first word: changing its mind to and fro prolongs none.
+            match.verdicts[group] = Decision(Verdict(verdict), now if known is None else known.time)
             if match.stands and verdict == Verdict.REFUTED:
                 self._refute(match, group, now)
             elif match.stands and verdict == Verdict.CONFIRMED and match.groups > {group}:
