@@ -41,7 +41,11 @@ TLP_RED = 5
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     plan = Plan(
         types=("card", "merchant"),
-        epochs={1: (NOW - 400 * DAY, NOW - 100 * DAY), 2: (NOW - 200 * DAY, NOW + 100 * DAY)},
+        epochs={
+            1: (NOW - 400 * DAY, NOW - 100 * DAY),
+            2: (NOW - 200 * DAY, NOW + 100 * DAY),
+            4: (NOW - 10 * DAY, NOW + 200 * DAY),
+        },
     )
     with running_hub(tmp_path_factory.mktemp("bad"), plan) as running:
         yield running
@@ -82,6 +86,19 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "a counterparty equal to the subject": (
         {"subject": subject(TOKEN, epoch=2), "counterparty": subject(TOKEN, epoch=2)},
         "counterparty",
+    ),
+    "a counterparty among the subject's links": (
+        {"counterparty": subject(TOKEN, epoch=2), "links": [subject(TOKEN, epoch=2)]},
+        "counterparty",
+    ),
+    "a purchase from nobody": (
+        {"code": "credit-purchase", "grade": EvidenceGrade.EVIDENCE_GRADE_SUSPECTED},
+        "counterparty",
+    ),
+    "a link to a token of another epoch": ({"links": [subject(epoch=4)]}, "links[0].epoch"),
+    "a link to another type's token of another epoch": (
+        {"code": "same-subject", "links": [subject(type_=MERCHANT, epoch=4)]},
+        "links[0].epoch",
     ),
     "both times in the future": ({"first_seen": NOW + DAY, "last_seen": NOW + DAY}, "last_seen"),
     "last seen in the future": ({"last_seen": NOW + DAY}, "last_seen"),
@@ -141,6 +158,12 @@ def test_one_bad_signal_refuses_the_batch_and_is_pointed_at(
     assert refusal.total == len(refusal.violations) >= 1
     assert all("[2]" in each for each in refusal.fields), refusal.fields
     assert any(field in each for each in refusal.fields), refusal.fields
+
+
+def test_the_signed_pair_of_an_old_and_a_new_token_is_accepted(deployment: Deployment, north: Caller) -> None:
+    pair = good(code="same-subject", links=[subject(epoch=4)])
+    request = pen(deployment, "bank-north").batch([pair], epoch=2)
+    assert not north.signals.PublishSignals(request, timeout=10).repeated_batch
 
 
 def test_an_expired_epoch_is_refused(deployment: Deployment, north: Caller) -> None:

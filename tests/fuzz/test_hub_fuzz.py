@@ -14,12 +14,25 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from signalexchange.v1 import membership_service_pb2, signal_service_pb2, transparency_service_pb2
+from signalexchange.v1 import (
+    match_service_pb2,
+    membership_service_pb2,
+    outcome_service_pb2,
+    signal_service_pb2,
+    transparency_service_pb2,
+)
+from signalexchange.v1.match_service_pb2 import (
+    GetMatchRequest,
+    ListMatchesRequest,
+    ListSetAsideRequest,
+    WatchMatchesRequest,
+)
 from signalexchange.v1.membership_service_pb2 import (
     GetRosterRequest,
     ProposeRosterVersionRequest,
     SuspendMemberRequest,
 )
+from signalexchange.v1.outcome_service_pb2 import VERDICT_REFUTED, GetReliabilityRequest
 from signalexchange.v1.signal_pb2 import Signal
 from signalexchange.v1.signal_service_pb2 import UnsubscribeRequest, WatchSignalsRequest
 from signalexchange.v1.transparency_service_pb2 import (
@@ -40,6 +53,8 @@ DEADLINE: Final = 5.0
 EXAMPLES: Final = 60
 CALLERS: Final = {
     "SignalService": "bank-north",
+    "MatchService": "bank-north",
+    "OutcomeService": "bank-north",
     "TransparencyService": "audit-one",
     "MembershipService": "operator",
 }
@@ -47,7 +62,13 @@ CALLERS: Final = {
 
 def _methods() -> dict[str, tuple[str, type[Message], bool]]:
     found = {}
-    for module in (signal_service_pb2, transparency_service_pb2, membership_service_pb2):
+    for module in (
+        signal_service_pb2,
+        match_service_pb2,
+        outcome_service_pb2,
+        transparency_service_pb2,
+        membership_service_pb2,
+    ):
         for service in module.DESCRIPTOR.services_by_name.values():
             for method in service.methods:
                 full = f"/{service.full_name}/{method.name}"
@@ -162,6 +183,12 @@ def _valid(deployment: Deployment, method: str) -> bytes:
         "Subscribe": subscribe(tokens),
         "Unsubscribe": UnsubscribeRequest(type=CARD, epoch=1, tokens=sorted(tokens)),
         "WatchSignals": WatchSignalsRequest(resume_token=os.urandom(24)),
+        "GetMatch": GetMatchRequest(match_id=os.urandom(16)),
+        "ListMatches": ListMatchesRequest(page_size=10),
+        "WatchMatches": WatchMatchesRequest(resume_token=os.urandom(36)),
+        "ListSetAside": ListSetAsideRequest(page_size=10),
+        "ReportOutcomes": mine.report({os.urandom(16): VERDICT_REFUTED}, matches=True),
+        "GetReliability": GetReliabilityRequest(),
         "GetCheckpoint": GetCheckpointRequest(),
         "GetInclusionProof": GetInclusionProofRequest(index=0, tree_size=1),
         "GetConsistencyProof": GetConsistencyProofRequest(old_size=1, new_size=1),
@@ -189,8 +216,16 @@ def test_the_valid_requests_themselves_are_understood(
     deployment: Deployment, parties: dict[str, Caller], method: str
 ) -> None:
     answer = send(parties, method, _valid(deployment, method))
-    # These three can't be carried out here: nothing to withdraw, no such token, no such party.
-    assert (answer is None) == (method in ("WithdrawSignals", "WatchSignals", "SuspendMember"))
+    # These can't be carried out here: nothing to withdraw or to judge, no such match, token or party.
+    impossible = (
+        "WithdrawSignals",
+        "WatchSignals",
+        "GetMatch",
+        "WatchMatches",
+        "ReportOutcomes",
+        "SuspendMember",
+    )
+    assert (answer is None) == (method in impossible)
 
 
 @pytest.mark.parametrize("depth", [101, 10_000])

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exchange.domain.refusal import Refusal
-from exchange.domain.resume import ResumeTokens
+from exchange.domain.resume import MATCH_EVENTS, MATCH_PAGES, SET_ASIDE_PAGES, SIGNALS, ResumeTokens
 
 TOKENS = ResumeTokens(bytes(32))
 
@@ -15,6 +15,23 @@ TOKENS = ResumeTokens(bytes(32))
 @given(st.integers(0, 2**63 - 1))
 def test_a_token_leads_back_to_its_position(position: int) -> None:
     assert TOKENS.open("bank-north", TOKENS.seal("bank-north", position)) == position
+
+
+@given(st.integers(0, 2**256 - 1))
+def test_a_look_up_token_may_be_the_position(position: int) -> None:
+    tokens = ResumeTokens(bytes(32), SET_ASIDE_PAGES, size=32)
+    assert tokens.open("bank-north", tokens.seal("bank-north", position)) == position
+
+
+def test_a_token_of_another_use_is_refused() -> None:
+    uses = (SIGNALS, MATCH_EVENTS, MATCH_PAGES, SET_ASIDE_PAGES)
+    assert len(set(uses)) == len(uses)
+    for use in uses:
+        token = ResumeTokens(bytes(32), use).seal("bank-north", 7)
+        for other in uses:
+            if other != use:
+                with pytest.raises(Refusal):
+                    ResumeTokens(bytes(32), other).open("bank-north", token)
 
 
 def test_tokens_of_one_position_are_unlike_each_other() -> None:

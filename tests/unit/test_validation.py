@@ -15,7 +15,7 @@ from signalexchange.v1.signal_pb2 import BatchStatement, Signal, SignalEnvelope
 from exchange.domain.refusal import Refusal
 from exchange.domain.validation import BatchValidator, check_count, check_tokens
 from exchange.server.refusals import status_of
-from tests.support.members import CARD, DAY, SLOT, signal, subject
+from tests.support.members import CARD, DAY, MERCHANT, SLOT, signal, subject
 from tests.support.rosters import party as party_document
 
 NOW = 1_800_000_000
@@ -30,7 +30,7 @@ def judge(*messages: Signal | bytes, party: Party = BANK, nonce: bytes = bytes(3
         party,
         BatchStatement(epoch=1),
         RULEBOOK,
-        lambda type_, epoch: type_ in range(1, 10) and epoch == 1,
+        lambda type_, epoch: type_ in range(1, 10) and epoch in (1, 2),
         NOW,
     )
     for message in messages:
@@ -82,6 +82,12 @@ TOKEN = os.urandom(32)
         ({"subject": subject(TOKEN), "counterparty": subject(TOKEN)}, "counterparty"),
         ({"counterparty": SubjectToken()}, "counterparty.value"),
         ({"counterparty": subject(epoch=2)}, "counterparty.epoch"),
+        ({"counterparty": subject(TOKEN), "links": [subject(), subject(TOKEN)]}, "counterparty"),
+        ({"code": "pass-through", "grade": 1}, "counterparty"),
+        ({"links": [subject(epoch=2)]}, "links[0].epoch"),
+        ({"links": [subject(), subject(epoch=2)]}, "links[1].epoch"),
+        ({"code": "same-subject", "links": [subject(type_=MERCHANT, epoch=2)]}, "links[0].epoch"),
+        ({"links": [subject(epoch=3)]}, "links[0].epoch"),
         ({"links": [subject() for _ in range(9)]}, "links"),
         ({"subject": subject(TOKEN), "links": [subject(TOKEN)]}, "links[0]"),
         ({"links": [subject(TOKEN), subject(TOKEN)]}, "links[1]"),
@@ -116,6 +122,37 @@ def test_each_violation_is_named_by_index_and_field(changes: dict[str, Any], fie
     )
     assert f"signals[1].{field}" in [name for name, _ in refusal.violations]
     assert all(name.startswith("signals[1].") for name, _ in refusal.violations)
+
+
+def test_an_old_and_a_new_token_of_one_identifier_may_be_linked_and_nothing_else_across_epochs() -> None:
+    pair = signal(now=NOW, code="same-subject", links=[subject(epoch=2), subject(type_=MERCHANT)])
+    assert judge(pair) is None
+    refusal = one(links=[subject(epoch=2)])
+    assert refusal.reason == ErrorReason.ERROR_REASON_INVALID_REQUEST
+    assert "another epoch" in refusal.violations[0][1]
+
+
+@pytest.mark.parametrize("via", ["subject", "link"])
+def test_a_flow_to_oneself_is_refused_as_one(via: str) -> None:
+    links = [subject(TOKEN)] if via == "link" else []
+    about = subject() if via == "link" else subject(TOKEN)
+    refusal = one(subject=about, counterparty=subject(TOKEN), links=links)
+    assert "a flow to oneself" in dict(refusal.violations)["signals[1].counterparty"]
+
+
+def test_what_look_ups_find_and_follow_is_the_codes_business() -> None:
+    validator = BatchValidator(BANK, BatchStatement(epoch=1), RULEBOOK, lambda *_: True, NOW)
+    for code, links in (
+        ("cash-out-suspected", 1),
+        ("credit-purchase", 1),
+        ("same-subject", 1),
+        ("mule-account", 0),
+    ):
+        made = signal(now=NOW, code=code, counterparty=subject(), links=[subject()] * links)
+        validator.add(SignalEnvelope(nonce=bytes(32), signal=made.SerializeToString()))
+    assert [each.searched for each in validator.signals] == [True, False, False, True]
+    assert [each.joins for each in validator.signals] == [True, False, True, False]
+    assert [each.role.name for each in validator.signals] == ["NONE", "PAYMENT", "LINK", "NONE"]
 
 
 def test_an_epoch_that_is_over_has_a_reason_of_its_own() -> None:
