@@ -11,7 +11,7 @@ from signalexchange.v1.identifier_pb2 import IdentifierType as Type
 
 from exchange.domain.matching.finding import Finding
 from exchange.domain.matching.graph import Graph
-from exchange.domain.matching.matcher import Rule
+from exchange.domain.matching.joining import Rule
 from exchange.domain.matching.observation import CENTS, MERCHANT, NATIONAL_ID, Observation, Role
 
 HOUR = 3_600

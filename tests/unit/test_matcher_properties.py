@@ -56,7 +56,7 @@ def exceeding(given: Advice, left: Advice) -> Advice:
     }
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(judged)
 def test_no_single_accuser(steps: list[Step]) -> None:
     given = advice(run(new_matcher(), steps))
@@ -66,7 +66,7 @@ def test_no_single_accuser(steps: list[Step]) -> None:
             assert not exceeding(given, left), group
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(observations, st.lists(st.integers(1, 40), max_size=6))
 def test_no_single_accuser_in_what_is_left(rows: list[Observation], withdrawn: list[int]) -> None:
     matcher = run(new_matcher(), [Batch(tuple(rows)), Withdrawal(tuple(withdrawn))])
@@ -78,7 +78,7 @@ def test_no_single_accuser_in_what_is_left(rows: list[Observation], withdrawn: l
             assert not exceeding(given, uncapped(others)), group
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(observations)
 def test_no_rumour(rows: list[Observation]) -> None:
     given = advice(run(new_matcher(), [Batch(tuple(rows))]))
@@ -86,7 +86,7 @@ def test_no_rumour(rows: list[Observation]) -> None:
     assert not exceeding(given, uncapped(sound))
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(observations, st.sampled_from([*GROUPS, "z"]))
 def test_no_veto(rows: list[Observation], refuting: str) -> None:
     matcher = run(new_matcher(), [Batch(tuple(rows))])
@@ -110,7 +110,7 @@ def test_no_veto(rows: list[Observation], refuting: str) -> None:
         assert max(advice(matcher).values(), default=0) <= ACTION_AUTHENTICATE
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(observations, st.sampled_from([*GROUPS, "z"]))
 def test_no_self_praise(rows: list[Observation], group: str) -> None:
     matcher = run(new_matcher(), [Batch(tuple(rows))])
@@ -120,7 +120,7 @@ def test_no_self_praise(rows: list[Observation], group: str) -> None:
     assert advice(matcher) == before
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(histories, st.integers(0, 30))
 def test_reading_back_changes_nothing(steps: list[Step], cut: int) -> None:
     straight, shelf = new_matcher(), Shelf()
@@ -136,7 +136,7 @@ def test_reading_back_changes_nothing(steps: list[Step], cut: int) -> None:
     assert summary(again) == summary(straight)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(histories)
 def test_nothing_is_left_when_all_is_withdrawn(steps: list[Step]) -> None:
     matcher, shelf = new_matcher(), Shelf()
@@ -152,7 +152,7 @@ def test_nothing_is_left_when_all_is_withdrawn(steps: list[Step]) -> None:
     assert not shelf.matches
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(observations, st.integers(0, 2**32))
 def test_the_order_within_a_batch_doesnt_matter(rows: list[Observation], seed: int) -> None:
     shuffled = random.Random(seed).sample(rows, len(rows))  # noqa: S311

@@ -7,6 +7,7 @@ left, for `dispute_days` or until a group that tells of it confirms.
 """
 
 from collections.abc import Set
+from itertools import islice
 
 from signalexchange.rulebook import Rulebook
 from signalexchange.v1.signal_service_pb2 import ACTION_ALLOW, ACTION_AUTHENTICATE, Action
@@ -20,6 +21,8 @@ from exchange.domain.scoring import Matched, band
 
 _INSTANCES = 8
 """Instances tried for one that stands without some groups."""
+_LOOKED_AT = 64
+"""Instances, told by enough others, of which those that most tell of are tried."""
 _NOBODY: frozenset[str] = frozenset()
 
 
@@ -104,14 +107,16 @@ def _support(
     graph = Without(
         matcher.graph, without, matcher.ledger.refuted(match.pattern), None if echoes else matcher.echoes
     )
-    naming = [
-        instance
-        for instance in match.instances.values()
-        if len(instance.groups - without) >= matcher.needed
-        and any(subject.token == token for subject in instance.subjects)
-    ]
-    naming.sort(key=lambda instance: (-len(instance.groups - without), instance.key))
-    for instance in naming[:_INSTANCES]:
+    naming = islice(
+        (
+            match.instances[key]
+            for key in sorted(match.instances)
+            if len(match.instances[key].groups - without) >= matcher.needed
+            and any(subject.token == token for subject in match.instances[key].subjects)
+        ),
+        _LOOKED_AT,
+    )
+    for instance in sorted(naming, key=lambda each: -len(each.groups - without))[:_INSTANCES]:
         left = [
             item
             for item in instance.evidence.values()

@@ -56,11 +56,13 @@ class Ledger(Register):
             )
 
     def put(self, match: Match, instance: Instance) -> None:
-        """Have a match hold a standing instance, in place of the one of that key; the oldest gives way."""
+        """Have a match hold a standing instance, in place of the one of that key; the oldest give way."""
         self._note(match, instance.key)
         super().put(match, instance)
-        while len(match.instances) > MAX_INSTANCES:
-            self.drop(match, match.oldest())
+        if len(match.instances) > MAX_INSTANCES:
+            # Many at once: to look for the oldest takes a look at all.
+            for key in match.oldest(MAX_INSTANCES // 10):
+                self.drop(match, key)
 
     def settle(self, match: Match, instance: Instance) -> None:
         """Have a match keep an instance that no longer stands, in place of the one of that key."""

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
+from heapq import nsmallest
 from typing import Final, NamedTuple, TypeVar
 
 from exchange.domain.matching.finding import Finding, Pattern, Subject
@@ -220,9 +221,10 @@ class Match:
         self.settled.pop(key, None)
         self._replace(self.instances.pop(key, None), None)
 
-    def oldest(self) -> bytes:
-        """Key of the standing instance whose latest fact is the oldest."""
-        return min(self.instances.values(), key=lambda instance: (instance.last, instance.key)).key
+    def oldest(self, count: int) -> list[bytes]:
+        """Keys of the standing instances whose latest facts are the oldest."""
+        by_age = nsmallest(count, self.instances.values(), key=lambda each: (each.last, each.key))
+        return [instance.key for instance in by_age]
 
     def _replace(self, known: Instance | None, instance: Instance | None) -> None:
         self.supports.clear()

@@ -7,66 +7,22 @@ refuted never counts again for that pattern, and what didn't stand without it do
 evidence. Pure; no clock: `now` is passed in.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from typing import Final, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 
 from signalexchange.patterns import Matching
 
-from exchange.domain.matching import (
-    bust_out,
-    collecting_account,
-    funds_loop,
-    merchant_hopping,
-    payer_ring,
-    refund_loop,
-    repay_and_respend,
-)
 from exchange.domain.matching.changes import Changes
-from exchange.domain.matching.confidence import NONE, Confidence, confidence
-from exchange.domain.matching.finding import Finding, Pattern
-from exchange.domain.matching.graph import DAY, Graph, hypothesis
-from exchange.domain.matching.ledger import Ledger
-from exchange.domain.matching.match import (
-    Decision,
-    Evidence,
-    Instance,
-    Match,
-    MatchStatus,
-    Verdict,
-)
-from exchange.domain.matching.observation import Observation, Role
+from exchange.domain.matching.graph import DAY, hypothesis
+from exchange.domain.matching.joining import LEGS, RULES, Joiner
+from exchange.domain.matching.match import Decision, Match, MatchStatus, Verdict
+from exchange.domain.matching.observation import Observation
 from exchange.domain.matching.rows import instance_row, read_instance, read_match
-from exchange.domain.matching.without import Without
+from exchange.domain.matching.without import stating
 from exchange.domain.records import InstanceRow, MatchRow
-from exchange.domain.reliability import NEUTRAL, Reliability
+from exchange.domain.reliability import Reliability
 
 
-class Rule(Protocol):
-    """A module that finds one pattern: `find` yields what an observation, already in the graph, may have
-    closed; it is asked only about the roles named."""
-
-    @property
-    def ROLES(self) -> frozenset[Role]:  # noqa: D102, N802 - a constant of the module
-        ...
-
-    def find(self, graph: Graph, seen: Observation) -> Iterator[Finding]: ...  # noqa: D102
-
-
-RULES: Final[Mapping[Pattern, Rule]] = {
-    Pattern.FUNDS_LOOP: funds_loop,
-    Pattern.REFUND_LOOP: refund_loop,
-    Pattern.PAYER_RING: payer_ring,
-    Pattern.MERCHANT_HOPPING: merchant_hopping,
-    Pattern.REPAY_AND_RESPEND: repay_and_respend,
-    Pattern.BUST_OUT: bust_out,
-    Pattern.COLLECTING_ACCOUNT: collecting_account,
-}
-LEGS: Final = (Role.PAYMENT, Role.TRANSFER, Role.REFUND)
-_SEARCHES: Final = 8
-"""Observations of an instance from which it is looked for again."""
-
-
-class Matcher:
+class Matcher(Joiner):
     """Observations in, matches out.
 
     `new_id` gives 16 random bytes; `min_groups` replaces the rulebook's number of groups that an instance
@@ -81,15 +37,7 @@ class Matcher:
         min_groups: int | None = None,
         reliability: Reliability | None = None,
     ) -> None:
-        self.rules = rules
-        self.needed = rules.min_groups if min_groups is None else min_groups
-        self.reliability = reliability
-        self.graph = Graph(rules)
-        self.echoes = Graph(rules)
-        """The echoes of the graph alone."""
-        self.ledger = Ledger()
-        self._new_id = new_id
-        self._views: dict[Pattern, Graph] = {}
+        super().__init__(rules, new_id, min_groups=min_groups, reliability=reliability)
         self._lost: set[tuple[int, bytes]] = set()
 
     @property
@@ -105,32 +53,6 @@ class Matcher:
     def of(self, token: bytes) -> list[Match]:
         """Standing matches that name a token as subject, oldest first."""
         return self.ledger.naming(token)
-
-    def confidence(self, match: Match) -> Confidence:
-        """How sure a match is at present."""
-        if not match.instances:
-            return NONE
-        return confidence(
-            self.rules,
-            match.pattern,
-            match.groups,
-            len(match.instances),
-            match.rarity,
-            self.trust,
-            self.needed,
-        )
-
-    def _is_sure(self, match: Match) -> bool:
-        return self.confidence(match).permille >= self.rules.report_at
-
-    def trust(self, group: str, without: str = "") -> int:
-        """How reliable a group's word has proved, in permille of the prior, by the outcomes of all but one
-        group."""
-        if self.reliability is None:
-            return NEUTRAL
-        return self.reliability.without(without).groups.get(group, NEUTRAL)
-
-    # --- steps
 
     def observe(self, seen: Sequence[Observation], now: int) -> Changes:
         """Take in what was accepted, in the order of places; `now` in Unix seconds."""
@@ -266,78 +188,6 @@ class Matcher:
         changes.told.update(match.match_id for match in told if match.reported)
         return changes
 
-    # --- finding
-
-    def _accept(self, finding: Finding, now: int) -> None:
-        rows = self._told(finding)
-        if not rows:
-            return
-        match = self.ledger.standing(finding.pattern, finding.key)
-        if match is None:
-            if not self._is_new(finding, rows):
-                return
-            match = self.ledger.anchored(finding.pattern, self._anchors(finding, rows))
-            if match is None:
-                match = self._found(finding.pattern, now)
-        known = match.instances.get(finding.key)
-        instance = known or match.settled.get(finding.key) or _empty(finding)
-        instance = instance.copy()
-        instance.take(finding, rows)
-        if instance != known:
-            self._put(match, instance)
-
-    def _told(self, finding: Finding) -> list[Observation]:
-        """The evidence of a finding, if enough groups tell of it; else nothing."""
-        rows = [row for place in finding.evidence if (row := self.graph.get(place)) is not None]
-        return rows if len({row.group for row in rows if not row.echo}) >= self.needed else []
-
-    def _is_new(self, finding: Finding, rows: Sequence[Observation]) -> bool:
-        """Whether somebody who didn't take back what it told tells more than what no longer stands did."""
-        refuters: set[str] = set()
-        old: set[int] = set()
-        for row in rows:
-            for match, key in self.ledger.at(row.place):
-                settled = match.settled.get(key) if match.pattern == finding.pattern else None
-                if settled is not None:
-                    refuters |= settled.refuters
-                    old.add(row.place)
-        return not old or any(
-            not row.echo and row.group not in refuters and row.place not in old for row in rows
-        )
-
-    def _anchors(self, finding: Finding, rows: Sequence[Observation]) -> set[bytes]:
-        found = set(finding.anchors)
-        for anchor in finding.anchors:
-            for group in {row.group for row in rows if anchor in (row.subject, row.counterparty)}:
-                found.update(token for token, _ in self.graph.who(anchor, group))
-        return found
-
-    def _found(self, pattern: Pattern, now: int) -> Match:
-        match = Match(self.ledger.next, self._new_id(), pattern, MatchStatus.OPEN, now, now)
-        self.ledger.open(match)
-        return match
-
-    def _view(self, pattern: Pattern) -> Graph:
-        """The graph without what was refuted of a pattern."""
-        refuted = self.ledger.refuted(pattern)
-        if not refuted:
-            return self.graph
-        if pattern not in self._views:
-            self._views[pattern] = Without(self.graph, places=refuted)
-        return self._views[pattern]
-
-    def repeats(self, seen: Observation) -> list[Observation]:
-        """What its group says of the same two, or of the same one, on that day in that role."""
-        day = seen.first // DAY * DAY
-        subject = [(seen.subject, None)]
-        if seen.counterparty and seen.role in LEGS:
-            rows = self.graph.between(seen.role, subject, [(seen.counterparty, None)], day, day + DAY - 1)
-        else:
-            rows = self.graph.about(subject, day, day + DAY - 1)
-        return [row for row in rows if (row.group, row.role) == (seen.group, seen.role)]
-
-    # --- what no longer stands
-
     def _leave(self, gone: Sequence[Observation], now: int) -> None:
         """Have the instances follow what has left the graph."""
         doubtful: set[tuple[int, bytes]] = set()
@@ -354,10 +204,7 @@ class Matcher:
                     self.ledger.settle(match, instance)
                 else:
                     self.ledger.drop(match, key)
-            if row.links:
-                ends = (row.subject, *(token for token, _ in row.links))
-                for token in {token for end in ends for token, _ in self.graph.aliases([end])}:
-                    doubtful |= self._naming(token)
+            doubtful |= self._depending(row)
         self._look_again(doubtful, now)
         for match in self.matches.values() if gone else ():
             if match.aside:
@@ -378,6 +225,25 @@ class Matcher:
                     match.aside.add(token)
                     doubtful |= {here for here in self._naming(token) if here[0] == match.number}
         self._look_again(doubtful, now)
+
+    def _depending(self, gone: Observation) -> set[tuple[int, bytes]]:
+        """Instances that may take somebody for one person by the links of an observation that is gone: those
+        its group tells of, and all where it leaves another group's word alone."""
+        found: set[tuple[int, bytes]] = set()
+        for link, _ in gone.links:
+            left_alone = len(stating(self.graph, gone.subject, link) - {gone.group}) == 1
+            ends = (gone.subject, link)
+            for token in {token for end in ends for token, _ in self.graph.aliases([end])}:
+                found |= {
+                    (number, key)
+                    for number, key in self._naming(token)
+                    if left_alone or self._is_told_by(number, key, gone.group)
+                }
+        return found
+
+    def _is_told_by(self, number: int, key: bytes, group: str) -> bool:
+        evidence = self.ledger.by_number[number].instances[key].evidence
+        return any(item.seen.group == group for item in evidence.values())
 
     def _naming(self, token: bytes) -> set[tuple[int, bytes]]:
         return {
@@ -404,69 +270,3 @@ class Matcher:
         self._look_again({(match.number, instance.key) for instance in touched}, now)
         if not match.instances:
             match.status = MatchStatus.REFUTED
-
-    def _look_again(self, doubtful: Iterable[tuple[int, bytes]], now: int) -> None:
-        """Keep of the instances what the rules still find on the evidence that is left."""
-        fallen: list[tuple[Match, Instance]] = []
-        for number, key in sorted(doubtful):
-            match = self.ledger.by_number[number]
-            instance = match.instances.get(key)
-            if instance is None:
-                continue
-            view, evidence = self._view(match.pattern), instance.evidence.values()
-            found = self.find_again(view, match.pattern, key, evidence)
-            again = Instance(key, 0, (), (), instance.refuters, _refuted(instance))
-            for finding in found:
-                if finding.key == key:
-                    again.take(finding, self._told(finding))
-                else:
-                    self._accept(finding, now)
-            if len(again.groups) >= self.needed:
-                for place, item in instance.evidence.items():
-                    if place in again.evidence:
-                        again.evidence[place] = again.evidence[place]._replace(closer=item.closer)
-                if again != instance:
-                    self._put(match, again)
-            else:
-                fallen.append((match, instance))
-        # Last, so that what stands instead finds the match, and is no repetition of what fell.
-        for match, instance in fallen:
-            if instance.refuters and instance.evidence:
-                self.ledger.settle(match, instance)
-            else:
-                self.ledger.drop(match, instance.key)
-
-    def find_again(
-        self, graph: Graph, pattern: Pattern, key: bytes, evidence: Iterable[Evidence]
-    ) -> list[Finding]:
-        """What a rule finds in a graph from evidence up to the instance of that key, all told by enough
-        groups."""
-        rule = RULES[pattern]
-        seeds = sorted(
-            (item for item in evidence if not item.refuted and item.seen.role in rule.ROLES),
-            key=lambda item: (item.principal, item.seen.first, item.seen.place),
-            reverse=True,
-        )
-        found: dict[bytes, Finding] = {}
-        for item in seeds[:_SEARCHES]:
-            for finding in rule.find(graph, item.seen):
-                if self._told(finding):
-                    found.setdefault(finding.key, finding)
-            if key in found:
-                break
-        return list(found.values())
-
-    def _put(self, match: Match, instance: Instance) -> None:
-        self.ledger.put(match, instance)
-        match.aside |= self._aside(instance.tokens - match.aside)
-
-    def _aside(self, tokens: Iterable[bytes]) -> set[bytes]:
-        return {token for token in tokens if self.graph.set_aside(token) is not None}
-
-
-def _empty(finding: Finding) -> Instance:
-    return Instance(finding.key, 0, (), ())
-
-
-def _refuted(instance: Instance) -> dict[int, Evidence]:
-    return {place: item for place, item in instance.evidence.items() if item.refuted}

@@ -96,6 +96,11 @@ def voices(graph: Graph, tokens: Iterable[bytes]) -> set[str]:
     }
 
 
+def stating(graph: Graph, one: bytes, other: bytes) -> set[str]:
+    """Groups that link the two strongly."""
+    return {group for group, links in graph._links.get(one, {}).items() if other in links}
+
+
 def _first(seen: Observation) -> int:
     return seen.first
 
