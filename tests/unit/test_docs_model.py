@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from signalexchange.rulebook import Rulebook, default_text
 
-from exchange.domain.scoring import DAY, Evidence, assess
+from exchange.domain.reliability import Posterior, Reliability, Tally
+from exchange.domain.scoring import DAY, Evidence, Matched, assess
 
 NOW = 2_000_000_000
 LOGITS = [math.ceil(1000 * (Decimal(p) / (1000 - p)).ln()) for p in range(1, 1000)]
@@ -38,3 +39,94 @@ def test_the_model_computes_what_the_protocol_says(signals: list[tuple[int, int,
     else:
         assert risk.score == sum(logit <= odds for logit in LOGITS)
         assert risk.groups == sum(weight > 0 for weight in by_group)
+
+
+verdicts = st.dictionaries(
+    st.sampled_from(["a", "b", "c", "d"]), st.tuples(st.integers(0, 25), st.integers(0, 25)), max_size=4
+)
+PRIOR = RULEBOOK.matching.reliability
+
+
+def posterior(owner: str | None, given_verdicts: dict[str, tuple[int, int]]) -> Posterior:
+    made = Posterior(PRIOR, owner)
+    for group, (confirmed, refuted) in given_verdicts.items():
+        made.add(group, confirmed, refuted)
+    return made
+
+
+@given(st.sampled_from(["a", None]), verdicts)
+def test_a_factor_is_what_the_protocol_says(
+    owner: str | None, given_verdicts: dict[str, tuple[int, int]]
+) -> None:
+    def capped(confirmed: int, refuted: int) -> tuple[int, int]:
+        if confirmed + refuted <= PRIOR.per_group:
+            return confirmed, refuted
+        scaled = confirmed * PRIOR.per_group // (confirmed + refuted)
+        return scaled, PRIOR.per_group - scaled
+
+    def ratio(groups: list[str]) -> int:
+        c = sum(counted[group][0] for group in groups)
+        r = sum(counted[group][1] for group in groups)
+        return (
+            1000
+            * (PRIOR.confirmed + c)
+            * (PRIOR.confirmed + PRIOR.refuted)
+            // ((PRIOR.confirmed + c + PRIOR.refuted + r) * PRIOR.confirmed)
+        )
+
+    counted = {group: capped(*each) for group, each in given_verdicts.items()}
+    others = [group for group in counted if group != owner]
+    alone = ratio([group for group in counted if group == owner])
+    left = [ratio([each for each in counted if each != group]) for group in others]
+    if not left or (min(left) <= alone <= max(left)):
+        expected = alone
+    else:
+        expected = min(left, key=lambda each: abs(each - alone))
+    assert posterior(owner, given_verdicts).factor() == expected
+
+
+@given(
+    st.dictionaries(st.sampled_from("abc"), st.integers(1, 3), max_size=3),
+    st.lists(st.tuples(st.sampled_from(["funds-loop", "payer-ring"]), st.integers(0, 1000)), max_size=3),
+    st.lists(
+        st.tuples(
+            st.sampled_from(["a", "b", ""]),
+            st.sampled_from(["mule-account", "funds-loop", ""]),
+            st.sampled_from("cde"),
+            st.integers(0, 12),
+            st.integers(0, 12),
+        ),
+        max_size=6,
+    ),
+)
+def test_reliability_and_matches_count_as_the_protocol_says(
+    said: dict[str, int], matches: list[tuple[str, int]], reported: list[tuple[str, str, str, int, int]]
+) -> None:
+    purpose, model, code = RULEBOOK.purposes[0], RULEBOOK.model, RULEBOOK.code("mule-account")
+    assert code is not None
+    known = Reliability(PRIOR, lambda member: member, [Tally(*row) for row in reported])
+    evidence = [
+        Evidence(group, code.code, 100, 3, 1, NOW) for group, count in said.items() for _ in range(count)
+    ]
+    found = [Matched(pattern, sure, ("x", "y"), {}, 1, NOW) for pattern, sure in matches]
+
+    def factor(posteriors: dict[str, int], name: str) -> int:
+        return posteriors.get(name, 1000)
+
+    groups, codes = dict(known.factors.groups), dict(known.factors.codes)
+    odds = model.prior
+    for group, count in said.items():
+        counted = (
+            count * code.weights.confirmed * factor(groups, group) * factor(codes, code.code) // 1_000_000
+        )
+        odds += min(model.group_cap, counted)
+    strongest: dict[str, int] = {}
+    for pattern, sure in matches:
+        weight = model.match * sure * factor(codes, pattern) // 1_000_000
+        strongest[pattern] = max(strongest.get(pattern, 0), weight)
+    odds += min(model.group_cap, sum(strongest.values()))
+    risk = assess(bytes(32), evidence, RULEBOOK, purpose, NOW, known, found)
+    if risk is None:
+        assert odds == model.prior
+    else:
+        assert risk.score == sum(logit <= odds for logit in LOGITS)
