@@ -10,6 +10,12 @@ from typing import Any
 
 import pytest
 from signalexchange.rulebook import Rulebook, default_text
+from signalexchange.v1.match_service_pb2 import (
+    MATCH_STATUS_OPEN,
+    GetMatchRequest,
+    ListMatchesRequest,
+    Match,
+)
 from signalexchange.v1.membership_service_pb2 import SuspendMemberRequest
 from signalexchange.v1.outcome_service_pb2 import (
     VERDICT_CONFIRMED,
@@ -23,6 +29,7 @@ from signalexchange.v1.signal_service_pb2 import ACTION_AUTHENTICATE, SIGNAL_CHA
 from exchange.provision import PartySpec
 from exchange.storage.sqlite import SqliteStore
 from tests.support.exchange import Running, deploy, refused, serving
+from tests.support.loops import TYPES, Loop
 from tests.support.members import DAY
 from tests.support.outcomes import START, Watch, ask, at, claim, follow, publish, report
 
@@ -226,3 +233,61 @@ async def test_the_issuer_does_not_learn_who_disputes(hub: Running) -> None:
         event.ClearField("resume_token")
         seen.append(event.SerializeToString())
     assert seen[0] == seen[1]
+
+
+async def loop_told_by_four(hub: Running) -> Match:
+    """Three honest banks tell of a loop, the gang's one of a leg that another tells too."""
+    loop = Loop(start=START // 300 * 300 - DAY)
+    legs = (loop.purchase(), loop.settlement(), loop.backflow())
+    for member, leg in zip((*HONEST, GANG), (*legs, loop.settlement()), strict=True):
+        await publish(hub, member, leg)
+    await hub.hub._exchange.matching.settled()
+    answer = await hub[GANG].matches.ListMatches(ListMatchesRequest(page_size=10), timeout=10)
+    found: list[Match] = list(answer.matches)
+    (match,) = found
+    return match
+
+
+async def seen_by(hub: Running, member: str, match: Match) -> Match:
+    await hub.hub._exchange.matching.settled()
+    answer = await hub[member].matches.GetMatch(GetMatchRequest(match_id=match.match_id), timeout=10)
+    seen: Match = answer.match
+    return seen
+
+
+async def test_refuting_a_match_takes_back_ones_own_part_alone(tmp_path: Path) -> None:
+    async with serving(deploy(tmp_path, clock=START, parties=PARTIES, types=TYPES)) as hub:
+        match = await loop_told_by_four(hub)
+        assert match.groups == 4
+        await report(hub, GANG, {match.match_id: VERDICT_REFUTED}, matches=True)
+        left = await seen_by(hub, "bank-a", match)
+        assert (left.status, left.groups) == (MATCH_STATUS_OPEN, 3)
+        assert left.advice <= ACTION_AUTHENTICATE  # disputed for now
+        # Whoever refuted it is told it is still there, and nobody's reliability has moved.
+        assert (await seen_by(hub, GANG, match)).status == MATCH_STATUS_OPEN
+        for member in HONEST:
+            assert (await reliability(hub, member)).factor == 1000
+
+
+async def test_a_match_cannot_be_talked_up_by_one_group(tmp_path: Path) -> None:
+    async with serving(deploy(tmp_path, clock=START, parties=PARTIES, types=TYPES)) as hub:
+        match = await loop_told_by_four(hub)
+        await report(hub, GANG, {match.match_id: VERDICT_CONFIRMED}, matches=True)
+        after = await seen_by(hub, "bank-a", match)
+        assert (after.confidence, after.advice) == (match.confidence, match.advice)
+        answer = await hub[ASKING].outcomes.GetReliability(GetReliabilityRequest())
+        assert [(code.code, code.reliability.factor) for code in answer.codes] == [("funds-loop", 1000)]
+        own = await reliability(hub, GANG)
+        assert (own.confirmed, own.refuted) == (0, 0)
+
+
+async def test_nobody_judges_a_match_that_does_not_concern_it(tmp_path: Path) -> None:
+    async with serving(deploy(tmp_path, clock=START, parties=PARTIES, types=TYPES)) as hub:
+        match = await loop_told_by_four(hub)
+        refusals = []
+        for id_ in (match.match_id, os.urandom(16)):
+            request = hub.pen(ASKING).report({id_: VERDICT_REFUTED}, matches=True)
+            refusals.append(await refused(hub[ASKING].outcomes.ReportOutcomes(request, timeout=10)))
+        assert {refusal.reason for refusal in refusals} == {"MATCH_UNKNOWN"}
+        assert refusals[0] == refusals[1]
+        assert (await seen_by(hub, "bank-a", match)).status == MATCH_STATUS_OPEN
