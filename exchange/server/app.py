@@ -6,6 +6,7 @@ process ends with exit code 74, to be started again: reopening tells what holds.
 """
 
 import asyncio
+import gc
 import signal
 from collections.abc import Callable
 from typing import Any, BinaryIO, Final
@@ -255,6 +256,8 @@ class Hub:
 async def serve(config: HubConfig) -> int:
     """Serve until SIGTERM, SIGINT or the loss of storage; returns the exit code. Raises ConfigError."""
     hub = await Hub.start(config)
+    # What was rebuilt stays: the collector would go through it again and again, and calls wait for that.
+    gc.freeze()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, hub.ended.set)

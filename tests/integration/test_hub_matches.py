@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import AsyncIterator
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from signalexchange.rulebook import Rulebook, default_text
 from signalexchange.v1.match_service_pb2 import (
     MATCH_PART_MERCHANT,
     MATCH_PART_PAYER,
@@ -22,6 +24,10 @@ from signalexchange.v1.membership_service_pb2 import SuspendMemberRequest
 from signalexchange.v1.signal_pb2 import WITHDRAWAL_REASON_ERASURE
 from signalexchange.v1.signal_service_pb2 import SubscribeRequest, UnsubscribeRequest, WatchSignalsRequest
 
+from exchange.domain.records import Delta
+from exchange.domain.refusal import Refusal
+from exchange.domain.store import StorageFull
+from exchange.server.config import load_config
 from exchange.usecases import matching
 from tests.support.exchange import Running, deploy, refused, serving
 from tests.support.loops import IBAN, PHONE, TYPES, Loop
@@ -42,7 +48,7 @@ from tests.support.match_members import (
     settled,
     withdraw,
 )
-from tests.support.members import signal, subject
+from tests.support.members import DAY, signal, subject
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -322,3 +328,66 @@ async def test_what_was_withdrawn_just_before_the_end_does_not_count_after_it(tm
         assert (first.status, second.status) == (MATCH_STATUS_EXPIRED, MATCH_STATUS_OPEN)
         await publish(running, BANK, loops[0].settlement())
         assert (await matches(running, LENDER))[0] == first
+
+
+async def test_what_could_not_be_stored_is_shown_to_nobody_and_stored_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(matching, "RETRY", 0.05)
+    async with serving(deploy(tmp_path, types=TYPES)) as running:
+        other, loop = Loop(), Loop()
+        await report(running, other)
+        (before,) = await matches(running, LENDER)
+        commit = running.hub._store.commit
+
+        async def full(delta: Delta) -> None:
+            if delta.matched_to:
+                raise StorageFull("no room in storage")
+            await commit(delta)
+
+        monkeypatch.setattr(running.hub._store, "commit", full)
+        watch = await Watch(running, LENDER).begin()
+        await report(running, loop)
+        with pytest.raises(Refusal, match="full"):
+            await settled(running)
+        request = GetMatchRequest(match_id=before.match_id)
+        refusal = await refused(running[LENDER].matches.GetMatch(request, timeout=10))
+        assert refusal.reason == "UNAVAILABLE"
+        monkeypatch.setattr(running.hub._store, "commit", commit)
+        found = await watch.next()
+        assert await matches(running, LENDER) == [before, found]
+        watch.close()
+
+
+async def test_other_rules_hold_from_the_version_that_brings_them(tmp_path: Path) -> None:
+    async with serving(deploy(tmp_path, types=TYPES)) as running:
+        before, after = Loop(), Loop()
+        await report(running, before, [LENDER, BANK, BANK])
+        assert [match.groups for match in await matches(running, BANK)] == [2]
+        rules = Rulebook.parse(default_text())
+        stricter = rules.matching.model_copy(update={"min_groups": 3})
+        text = rules.model_copy(update={"matching": stricter}).text()
+        digest = sha256(text.encode()).hexdigest()
+        await propose(running, rulebook=text.encode(), rulebook_sha256=digest)
+        await report(running, after, [LENDER, BANK, BANK])
+        assert await matches_with(running, BANK, after) == []
+        assert len(await matches_with(running, BANK, before)) == 1
+        await report(running, third := Loop())
+        assert [match.groups for match in await matches_with(running, BANK, third)] == [3]
+
+
+async def test_a_match_expires_with_its_evidence(tmp_path: Path) -> None:
+    start = 1_800_000_000 // DAY * DAY
+    deployment = deploy(tmp_path, types=TYPES, clock=start)
+    clock = load_config(deployment.hub_config).replay.clock  # type: ignore[union-attr]
+    async with serving(deployment) as running:
+        loop = Loop(start=start - DAY)
+        short = {"expires_at": start + 3 * DAY}
+        await publish(running, LENDER, loop.purchase(**short))
+        await publish(running, BANK, loop.settlement(**short), loop.backflow(**short))
+        assert [match.status for match in await matches(running, LENDER)] == [MATCH_STATUS_OPEN]
+        watch = await Watch(running, LENDER).begin()
+        clock.write_text(f"{start + 4 * DAY}\n")
+        again = await watch.next()
+        assert again.status == MATCH_STATUS_EXPIRED
+        watch.close()

@@ -99,7 +99,7 @@ def rows(running: Running, sql: str, *parameters: Any) -> list[Any]:
         database.close()
 
 
-async def propose(running: Running, **changes: Any) -> None:
+async def propose(running: Running, *, rulebook: bytes = b"", **changes: Any) -> None:
     """Put the current roster's successor in force, signed by the quorum."""
     current = running.hub._exchange.membership.roster
     table = current.model_dump(mode="json") | {
@@ -108,4 +108,5 @@ async def propose(running: Running, **changes: Any) -> None:
         "reinstates": [],
     }
     note = sign_roster(Roster.model_validate(table | changes), running.deployment.governance_signers())
-    await running[OPERATOR].membership.ProposeRosterVersion(ProposeRosterVersionRequest(note=note))
+    request = ProposeRosterVersionRequest(note=note, rulebook=rulebook)
+    await running[OPERATOR].membership.ProposeRosterVersion(request)
