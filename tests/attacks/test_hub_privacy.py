@@ -207,6 +207,7 @@ def test_answers_never_carry_counterparties_links_bands_times_or_ids(
         "human_review",
         "notice_code",
         "handling",
+        "disputed",
     }
     assert set(WatchSignalsResponse.DESCRIPTOR.fields_by_name) == {
         "resume_token",
