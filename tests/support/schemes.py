@@ -183,6 +183,10 @@ class Town:
         self.hear([seen])
         return seen
 
+    def know(self, reporter: Reporter, leg: Leg) -> None:
+        """Have a leg in the graph as if it had been read back: nothing is looked for."""
+        self.matcher.graph.add(self.make(reporter, leg))
+
     def make(self, reporter: Reporter, leg: Leg, *, echo: bool = False) -> Observation:
         """The observation of a leg, not yet reported."""
         place = next(self._places)
@@ -238,8 +242,12 @@ class Town:
         member, group = reporter
         return view(self.matcher, match, Caller(member, group, lambda _: (PHONE, 1)), MEMBERSHIP, self.now)
 
+    def standing(self, pattern: Pattern) -> list[Match]:
+        """Matches of a pattern that stand."""
+        return [each for each in self.matches(pattern) if each.stands]
+
     def matches(self, pattern: Pattern | None = None) -> list[Match]:
-        """Matches of a pattern, or all."""
+        """Matches of a pattern, or all; expired and refuted ones included."""
         return [each for each in self.matcher.matches.values() if pattern in (None, each.pattern)]
 
 
