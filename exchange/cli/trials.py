@@ -51,8 +51,10 @@ def scenario(seed: int, folder: Path, people: int, merchants: int, days: int) ->
 @click.option(
     "--seed", "seeds", type=int, multiple=True, help="Evaluate this city instead of fresh ones; repeat."
 )
+@click.option("--people", type=int, default=_SIZE.people, show_default=True, help="In each city.")
+@click.option("--merchants", type=int, default=_SIZE.merchants, show_default=True, help="In each city.")
 @plain_errors
-def evaluate(folder: Path, cities: int, seeds: tuple[int, ...]) -> None:
+def evaluate(folder: Path, cities: int, seeds: tuple[int, ...], people: int, merchants: int) -> None:
     """Look for planted actors in cities that nobody set a parameter on, and report precision and recall.
 
     With the exchange, by each member alone with its own data and the same rules, and on all raw data
@@ -65,4 +67,4 @@ def evaluate(folder: Path, cities: int, seeds: tuple[int, ...]) -> None:
         raise ConfigError(
             f"the evaluation needs {error.name}: install partner-signal-exchange with its extra [demo]"
         ) from None
-    run(folder, cities, seeds)
+    run(folder, cities, seeds, Size(people=people, merchants=merchants))

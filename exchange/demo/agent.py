@@ -1,4 +1,4 @@
-"""One member of the demo, a process of its own: `python -m exchange.demo.agent CONFIG BOOKS FIRST FROM`.
+"""One member of the demo, a process of its own: `python -m exchange.demo.agent CONFIG BOOKS FLOWS FIRST DAY`.
 
 It answers each line of JSON on standard input with one on standard output, and ends with its input.
 
@@ -24,6 +24,7 @@ from signalexchange.v1.identifier_pb2 import IDENTIFIER_TYPE_MERCHANT, IDENTIFIE
 
 from exchange.demo import risk
 from exchange.demo.books import Books, Fraud
+from exchange.demo.desk import FlowDesk
 from exchange.demo.ranking import Ranking
 from exchange.demo.risk import TerminalRisk
 
@@ -136,12 +137,20 @@ def _draft(fraud: Fraud, now: int) -> SignalDraft:
     )
 
 
-async def _answer(member: Member, request: Mapping[str, Any]) -> dict[str, Any]:
+async def _answer(member: Member, desk: FlowDesk, request: Mapping[str, Any]) -> dict[str, Any]:
     match request["command"]:
         case "start":
+            await desk.open()
             return {}
         case "publish":
             return {"signals": await member.publish(request["now"])}
+        case "flows":
+            return {"signals": await desk.publish(request["now"])}
+        case "matches":
+            await desk.settle()
+            return await desk.summary()
+        case "disclose":
+            return {"signals": desk.disclose(request["places"])}
         case "screen":
             return {"lookups": await member.screen(request["now"], request["day"])}
         case "control":
@@ -152,7 +161,7 @@ async def _answer(member: Member, request: Mapping[str, Any]) -> dict[str, Any]:
             raise ValueError(f"unknown command {command}")
 
 
-async def main(config: Path, books: Path, first: int, evaluated_from: int) -> None:
+async def main(config: Path, books: Path, flows: Path, first: int, evaluated_from: int) -> None:
     """Serve the commands of standard input until it ends."""
     requests = asyncio.StreamReader(limit=_LONGEST_LINE)
     await asyncio.get_running_loop().connect_read_pipe(
@@ -160,12 +169,13 @@ async def main(config: Path, books: Path, first: int, evaluated_from: int) -> No
     )
     async with ExchangeClient.from_config(load_config(config)) as client:
         member = Member(client, await client.roster.rulebook(), Books(books, first), evaluated_from)
+        desk = FlowDesk(client, flows)
         while line := await requests.readline():
-            answer = await _answer(member, json.loads(line))
+            answer = await _answer(member, desk, json.loads(line))
             sys.stdout.write(json.dumps(answer) + "\n")
             sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    _config, _books, _first, _evaluated_from = sys.argv[1:]
-    asyncio.run(main(Path(_config), Path(_books), int(_first), int(_evaluated_from)))
+    _config, _books, _flows, _first, _evaluated_from = sys.argv[1:]
+    asyncio.run(main(Path(_config), Path(_books), Path(_flows), int(_first), int(_evaluated_from)))

@@ -89,7 +89,7 @@ class Crew:
             )
         self._running[name] = process
         output, _ = await process.communicate()
-        del self._running[name]
+        self._running.pop(name, None)
         code = await process.wait()
         if code not in good:
             raise ProcessDiedError(name, code, self.log(name))
@@ -113,7 +113,8 @@ class Crew:
                 self._watchers.pop(name).cancel()
         await asyncio.gather(*(_end(self._running[name]) for name in names))
         for name in names:
-            del self._running[name]
+            # One that was waited for elsewhere may have gone from here in the meantime.
+            self._running.pop(name, None)
 
     async def __aenter__(self) -> Self:
         return self

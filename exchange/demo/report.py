@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
+from exchange.demo.cashout import Matching, percentile
 from exchange.demo.ranking import Ranking
 from exchange.demo.scan import Findings
 
@@ -56,6 +57,7 @@ class Outcome:
     members: Sequence[MemberOutcome]
     rankings: Mapping[str, Mapping[str, Ranking]]
     yardstick: Mapping[str, Mapping[str, Ranking]]
+    matching: Matching
     log_size: int
     log_verified: bool
     log_entries: Mapping[str, int]
@@ -74,6 +76,8 @@ class Outcome:
             found.append("the log did not verify offline")
         if self.raw_identifiers_found:
             found.append(f"{self.raw_identifiers_found} raw identifiers were found at the hub")
+        if not self.matching.matches:
+            found.append("nobody was told of a match")
         if not self.control_found:
             found.append("the planted control was not found, so the scan proves nothing")
         return found
@@ -105,6 +109,7 @@ class Outcome:
             "terminals_looked_up": sum(member.terminals_looked_up for member in self.members),
             "hits": sum(member.hits for member in self.members),
             "average_precision": precision,
+            "matching": self.matching.document(),
             "log": {
                 "size": self.log_size,
                 "verified": self.log_verified,
@@ -132,6 +137,7 @@ def show(outcome: Outcome, console: Console, *, places: Mapping[str, Path | str]
     console.print()
     console.print(_members(outcome))
     console.print(_precision(outcome))
+    console.print(_matching(outcome.matching))
     facts = Table.grid(padding=(0, 2))
     facts.add_row(
         "log",
@@ -204,6 +210,31 @@ def _precision(outcome: Outcome) -> Table:
             "none to rank" if value is None else f"{value:.4f}",
             "█" * round((value or 0) / longest * _BAR),
         )
+    return table
+
+
+def _matching(matching: Matching) -> Table:
+    title = f"Actors who cash out: {matching.found.planted} planted in a city of {matching.rows:,} flows"
+    table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
+    table.add_column("who looks", no_wrap=True)
+    for heading in ("precision", "recall"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("", width=_BAR)
+    found = matching.document()
+    views = {"with the exchange": found}
+    views |= {f"{member} alone": each for member, each in matching.compared["alone"].items()}
+    views["(all raw data together)"] = matching.compared["pooled"]
+    for name, each in views.items():
+        bar = "█" * round(each["recall"] * _BAR)
+        table.add_row(name, f"{each['precision']:.3f}", f"{each['recall']:.3f}", bar)
+    patterns = ", ".join(f"{count} {pattern}" for pattern, count in matching.by_pattern.items())
+    share = matching.published / matching.rows
+    table.caption = (
+        f"{matching.matches} matches: {patterns}. {matching.published:,} signals from {share:.1%} of the "
+        f"flows; a match is told {percentile(matching.seconds, 50)} s (median) and at most "
+        f"{percentile(matching.seconds, 99)} s (p99) after its last signal."
+    )
+    table.caption_justify = "left"
     return table
 
 

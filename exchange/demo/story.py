@@ -21,10 +21,11 @@ from rich.console import Console
 from signalexchange.entry_payloads import parse_header
 from signalexchange.errors import ExchangeError, MalformedError
 from signalexchange.evidence import Opening, read_openings
-from signalexchange.roster import Budget
+from signalexchange.roster import Budget, RosterChain
 from signalexchange.v1.log_entry_pb2 import EntryType
 
 from exchange.demo import books, report, scan
+from exchange.demo.cashout import Cashout, Matching, MatchLog, compared, comparison, draw
 from exchange.demo.generator import generate
 from exchange.demo.identities import CONTROL_PHONE, merchant_of, phone_of
 from exchange.demo.processes import Agent, Crew
@@ -60,7 +61,9 @@ class Story:
         self._stages: dict[str, float] = {}
         self._logs = folder / "logs"
         self._evidence = folder / "evidence"
+        self._comparison = folder / "comparison"
         self._deployment: Deployment
+        self._cashout: Cashout
 
     @staticmethod
     def transactions(options: DemoOptions, console: Console) -> Table:
@@ -91,16 +94,33 @@ class Story:
 
     async def _with(self, crew: Crew) -> tuple[report.Outcome, list[list[str]]]:
         """From the start of the processes to the summary; also merchants each member could ask about."""
-        deployment = self._deployment
         with self._stage("start"):
             agents = await self._start(crew)
-        with self._stage("replay"):
-            await self._replay(agents)
+        # It needs no network, and takes about as long as the replay.
+        comparing = asyncio.create_task(
+            crew.complete("comparison", [*_HUB_COMMAND, *comparison(self._comparison)])
+        )
+        try:
+            with self._stage("replay"):
+                await self._replay(agents)
+            return await self._account(crew, agents, comparing)
+        finally:
+            comparing.cancel()
+            await asyncio.gather(comparing, return_exceptions=True)
+
+    async def _account(
+        self, crew: Crew, agents: Sequence[Agent], comparing: "asyncio.Task[bytes]"
+    ) -> tuple[report.Outcome, list[list[str]]]:
+        """What came of the replay: asked, audited, searched, compared, reported."""
+        deployment = self._deployment
         await agents[0].ask("control", value=CONTROL_PHONE)
+        told = await asyncio.gather(*(agent.ask("matches") for agent in agents))
         summaries = [await agent.ask("summary", evidence=str(self._evidence)) for agent in agents]
         with self._stage("audit"):
-            await crew.stop(*(agent.name for agent in agents))
             await crew.complete("auditor-fetch", self._auditor("fetch", self._evidence))
+            matches = MatchLog(self._evidence)
+            drawn = await self._draw(agents, told, matches)
+            await crew.stop(*(agent.name for agent in agents))
             if not self._options.keep:
                 await crew.stop("hub", *deployment.custodian_ports)
             # Exit code 3 says "not verified", which is for the report to tell.
@@ -109,13 +129,18 @@ class Story:
             )
         with self._stage("search"):
             findings, raw = await self._search(crew)
-        outcome = self._outcome(summaries, verified, findings, raw)
+        self._console.print("comparing with each member alone and with all raw data together")
+        with self._stage("compare"):
+            await comparing
+            matching = self._cashout.outcome(told, matches, compared(self._comparison))
+        outcome = self._outcome(summaries, verified, findings, raw, matching)
         outcome.write(self._folder / "report.json")
         report.show(
             outcome,
             self._console,
             places={
                 "report": _short(self._folder / "report.json"),
+                "a match, drawn": _short(drawn) if drawn else "there was none",
                 "evidence": _short(self._evidence),
                 "logs": _short(self._logs),
             }
@@ -132,16 +157,19 @@ class Story:
     def _provision(self) -> None:
         """Keys, certificates, roster and token keys of everybody, and each member's own books."""
         end = self._first + self._days * DAY
-        terminals = pc.count_distinct(self._table["TERMINAL_ID"]).as_py()
-        customers = pc.count_distinct(self._table["CUSTOMER_ID"]).as_py()
+        self._console.print("making a city with cash-out planted in it")
+        self._cashout = Cashout(self._first)
+        counts = {kind: len(values) for kind, values in self._cashout.identifiers().items()}
+        counts["merchant"] += pc.count_distinct(self._table["TERMINAL_ID"]).as_py()
+        counts["phone"] += pc.count_distinct(self._table["CUSTOMER_ID"]).as_py()
         self._deployment = provision(
             self._folder / "exchange",
             Plan(
                 origin="exchange.test/demo",
-                types=("merchant", "phone"),
+                types=tuple(sorted(counts)),
                 # Valid past today too, so that commands typed in afterwards find an epoch by the real clock.
                 epochs={1: (self._first - DAY, max(end, int(time.time())) + 90 * DAY)},
-                budgets={"merchant": _budget(terminals), "phone": _budget(customers)},
+                budgets={kind: _budget(count) for kind, count in counts.items()},
                 clock=self._first,
                 record=True,
             ),
@@ -150,9 +178,13 @@ class Story:
             pyarrow.parquet.write_table(self._table, self._folder / "transactions.parquet")
         for issuer, member in enumerate(self._deployment.members):
             books.keep(issued_by(self._table, issuer), self._books(member.id))
+            self._cashout.keep(member.id, self._flows(member.id))
 
     def _books(self, member: str) -> Path:
         return self._deployment.party_config(member).parent / "books.parquet"
+
+    def _flows(self, member: str) -> Path:
+        return self._deployment.party_config(member).parent / "flows.parquet"
 
     async def _start(self, crew: Crew) -> list[Agent]:
         """Custodians and hub, then the members."""
@@ -181,6 +213,7 @@ class Story:
                     *("-m", "exchange.demo.agent"),
                     str(deployment.party_config(member.id)),
                     str(self._books(member.id)),
+                    str(self._flows(member.id)),
                     *(str(self._first), str(EVALUATED_FROM)),
                 ],
             )
@@ -190,14 +223,17 @@ class Story:
         return agents
 
     async def _replay(self, agents: Sequence[Agent]) -> None:
-        """Each morning: the clock moves, frauds known by now are published, the day's terminals asked for."""
+        """Each morning: the clock moves, frauds known by now and yesterday's flows that stand out are
+        published, the day's terminals asked for."""
         signals = lookups = 0
-        with Steps(self._console, "replaying", self._days, "days") as steps:
-            for day in range(self._days):
+        days = max(self._days, self._cashout.days)
+        with Steps(self._console, "replaying", days, "days") as steps:
+            for day in range(days):
                 now = self._first + day * DAY
                 _set_clock(self._deployment.clock, now)
-                for answer in await asyncio.gather(*(agent.ask("publish", now=now) for agent in agents)):
-                    signals += answer["signals"]
+                for command in ("publish", "flows"):
+                    for answer in await asyncio.gather(*(agent.ask(command, now=now) for agent in agents)):
+                        signals += answer["signals"]
                 for answer in await asyncio.gather(
                     *(agent.ask("screen", now=now, day=day) for agent in agents)
                 ):
@@ -213,10 +249,27 @@ class Story:
         config = self._deployment.party_config(AUDITOR)
         return [*_PARTY_COMMAND, "--config", str(config), "log", *map(str, arguments)]
 
+    async def _draw(
+        self, agents: Sequence[Agent], told: Sequence[Mapping[str, Any]], matches: MatchLog
+    ) -> Path | None:
+        """Have the most telling match opened to the auditor by those who reported it, and draw it."""
+        chosen = self._cashout.most_telling(told, matches)
+        if chosen is None:
+            return None
+        places = matches.places(chosen)
+        answers = await asyncio.gather(*(agent.ask("disclose", places=places) for agent in agents))
+        roster = RosterChain.start(self._deployment.genesis.read_bytes()).current
+        hops = [matches.hop(signal, roster) for answer in answers for signal in answer["signals"]]
+        match = next(each for summary in told for each in summary["matches"] if each["id"] == chosen)
+        path = self._folder / "match.html"
+        path.write_text(draw(match, hops), "utf-8")
+        return path
+
     async def _search(self, crew: Crew) -> tuple[scan.Findings, int]:
         """Look for every raw identifier, and the control, in all the hub has or has ever decoded."""
         identifiers = [merchant_of(number) for number in pc.unique(self._table["TERMINAL_ID"]).to_pylist()]
         identifiers += [phone_of(number) for number in pc.unique(self._table["CUSTOMER_ID"]).to_pylist()]
+        identifiers += sorted(set().union(*self._cashout.identifiers().values()))
         self._console.print(f"searching the hub's files for {len(identifiers):,} raw identifiers")
         places = (self._deployment.hub_config.parent, crew.log("hub"), self._recorder)
         findings = await asyncio.to_thread(
@@ -234,6 +287,7 @@ class Story:
         verified: Mapping[str, Any],
         findings: scan.Findings,
         raw: int,
+        matching: Matching,
     ) -> report.Outcome:
         control = {path for path, _ in findings.found.get(CONTROL_PHONE, ())}
         recorded = {path for path in control if path.is_relative_to(self._recorder)}
@@ -260,6 +314,7 @@ class Story:
             ],
             rankings=rankings,
             yardstick=plain_counts(self._table, self._first, EVALUATED_FROM),
+            matching=matching,
             log_size=verified["size"],
             log_verified=verified["complete"] and verified["verified"]["payloads"] == verified["size"],
             log_entries=_entries(self._evidence),

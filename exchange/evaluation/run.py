@@ -13,16 +13,17 @@ from rich.console import Console
 from exchange.evaluation import report, seeds
 from exchange.evaluation.city import Found, evaluate
 from exchange.progress import Steps
+from exchange.scenario.city import Size
 
 
-def run(folder: Path, count: int, chosen: tuple[int, ...] = ()) -> None:
+def run(folder: Path, count: int, chosen: tuple[int, ...] = (), size: Size | None = None) -> None:
     """Evaluate `count` fresh cities, or those of the seeds `chosen`, and write what came of it."""
     console = Console(highlight=False)
     started = time.monotonic()
     drawn = list(chosen) or seeds.fresh(count)
     found: list[Found] = []
     with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
-        futures = [pool.submit(evaluate, seed) for seed in drawn]
+        futures = [pool.submit(evaluate, seed, size) for seed in drawn]
         try:
             with Steps(console, "evaluating", len(drawn), "cities") as steps:
                 for future in as_completed(futures):

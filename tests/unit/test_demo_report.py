@@ -9,15 +9,35 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from exchange.demo.cashout import Matching
 from exchange.demo.ranking import Ranking
 from exchange.demo.report import MemberOutcome, Outcome, show
 from exchange.demo.scan import Findings
+from exchange.evaluation.actors import Score
 
 
 def ranking(*rows: tuple[float, int, int]) -> Ranking:
     result = Ranking()
     result.merge(rows)
     return result
+
+
+_MATCHING = Matching(
+    found=Score(found=18, planted=20, named=19),
+    compared={
+        "alone": {
+            "bank-a": {"precision": 1.0, "recall": 0.1},
+            "b": {"precision": 0.96, "recall": 0.25},
+        },
+        "pooled": {"precision": 0.95, "recall": 0.95},
+        "published": {"share_of_ordinary_rows": 0.015},
+    },
+    matches=3,
+    by_pattern={"funds loop": 2, "payer ring": 1},
+    seconds=[0.01, 0.02, 0.5],
+    published=120,
+    rows=6_000,
+)
 
 
 @pytest.fixture
@@ -41,6 +61,7 @@ def outcome() -> Outcome:
             "all": {"own_count": own, "pooled_count": own},
             "scenario_2": {"own_count": nothing, "pooled_count": nothing},
         },
+        matching=_MATCHING,
         log_size=12,
         log_verified=True,
         log_entries={"batch": 3, "look_up": 4},
@@ -63,6 +84,10 @@ def test_the_file_has_the_promised_keys(outcome: Outcome, tmp_path: Path) -> Non
     assert found["average_precision"]["with_exchange"] == 1.0
     assert found["average_precision"]["scenario_2"]["own_view"] is None
     assert (found["log"]["size"], found["log"]["verified"]) == (12, True)
+    assert found["matching"]["precision"] == pytest.approx(18 / 19, abs=1e-4)
+    assert found["matching"]["recall"] == 0.9
+    assert found["matching"]["best_member_alone_recall"] == 0.25
+    assert found["matching"]["seconds_from_last_signal_to_match_p99"] == 0.5
     assert found["raw_identifiers_found_at_hub"] == 0
     assert found["seconds"] == pytest.approx(1.8, abs=0.1)
 
@@ -73,6 +98,7 @@ def test_the_file_has_the_promised_keys(outcome: Outcome, tmp_path: Path) -> Non
         ({"log_verified": False}, "did not verify"),
         ({"raw_identifiers_found": 2}, "2 raw identifiers"),
         ({"control_found": False}, "proves nothing"),
+        ({"matching": replace(_MATCHING, matches=0)}, "nobody was told"),
     ],
 )
 def test_what_must_not_be_is_a_failure(outcome: Outcome, change: dict[str, Any], complaint: str) -> None:
@@ -86,6 +112,8 @@ def test_the_summary_shows_members_numbers_and_places(outcome: Outcome) -> None:
     show(outcome, console, places={"report": Path("var/demo/report.json")})
     text = console.export_text()
     for expected in ("bank-a", "0.7500", "1.0000", "none to rank", "12 entries, verified offline", "0 of 70"):
+        assert expected in text
+    for expected in ("20 planted", "bank-a alone", "0.250", "2 funds loop, 1 payer ring", "0.5 s (p99)"):
         assert expected in text
     assert "var/demo/report.json" in text
     assert "failed" not in text
