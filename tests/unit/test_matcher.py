@@ -4,7 +4,7 @@ import pytest
 from signalexchange.v1.signal_service_pb2 import ACTION_AUTHENTICATE, ACTION_INTERCEPT
 
 from exchange.domain.matching.finding import Pattern
-from exchange.domain.matching.match import MAX_EVIDENCE, MatchStatus, Verdict
+from exchange.domain.matching.match import MAX_EVIDENCE, MAX_INSTANCES, MatchStatus, Verdict
 from exchange.domain.matching.observation import Role
 from tests.support.matching import (
     DAY,
@@ -276,3 +276,28 @@ def test_no_group_crowds_out_anothers_evidence() -> None:
     for instance in match.instances.values():
         assert len(instance.evidence) <= MAX_EVIDENCE
         assert {"a", "b"} <= instance.groups
+
+
+def test_advice_follows_a_link_that_is_gone() -> None:
+    matcher = new_matcher()
+    rows = [said(at, group, Role.LINK, "phone 1", links=["iban 1"]) for at, group in enumerate("xyz")]
+    for at, lender in enumerate("abc"):
+        rows.append(said(10 + at, lender, Role.PAYMENT, "phone 1", "merchant m"))
+        rows.append(said(20 + at, lender, Role.TRANSFER, "merchant m", "iban 1", band=79, at=HOUR))
+    matcher.observe(rows, NOW)
+    assert strongest(matcher, token("phone 1"), NOW)[Pattern.FUNDS_LOOP] == ACTION_INTERCEPT
+    matcher.withdraw([0], NOW)
+    assert strongest(matcher, token("phone 1"), NOW)[Pattern.FUNDS_LOOP] == ACTION_AUTHENTICATE
+    matcher.withdraw([1], NOW)
+    assert not matcher.of(token("phone 1"))
+
+
+def test_a_match_outgrows_no_bound() -> None:
+    matcher, shelf = new_matcher(), Shelf()
+    for at in range(0, MAX_INSTANCES + 2, 50):
+        payers = range(at, at + 50)
+        shelf.store(matcher.observe([row for n in payers for row in loop(10 * n, payer=f"phone {n}")], NOW))
+    (match,) = standing(matcher)
+    assert len(match.instances) == len(shelf.instances) <= MAX_INSTANCES
+    assert matcher.of(token(f"phone {MAX_INSTANCES}")) == [match]
+    assert not matcher.of(token("phone 0"))

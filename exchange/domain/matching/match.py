@@ -146,8 +146,8 @@ class Support(NamedTuple):
 class Match:
     """A match. `number` grows in the order matches were found; times are Unix seconds; `reported` says that
     it was sure enough to be told; `aside` are tokens it names that are set aside; `renamed` counts how often
-    its subjects changed; `supports` is what it stands on without which groups, as far as asked since it last
-    changed."""
+    its subjects changed; `supports` is what it stands on without which groups, as far as asked since it, or
+    what is said of its tokens, changed."""
 
     number: int
     match_id: bytes

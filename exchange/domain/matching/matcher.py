@@ -205,6 +205,9 @@ class Matcher(Joiner):
                 else:
                     self.ledger.drop(match, key)
             doubtful |= self._depending(row)
+        for token in _named(gone):
+            for match in self.ledger.touching(token):
+                match.supports.clear()
         self._look_again(doubtful, now)
         for match in self.matches.values() if gone else ():
             if match.aside:
@@ -213,14 +216,9 @@ class Matcher(Joiner):
     def _set_aside(self, added: Sequence[Observation], now: int) -> None:
         """Look again at what names a value that has come to be set aside."""
         doubtful: set[tuple[int, bytes]] = set()
-        for token in sorted(
-            {
-                token
-                for row in added
-                for token in (row.subject, row.counterparty, *(link for link, _ in row.links))
-            }
-        ):
+        for token in sorted(_named(added)):
             for match in self.ledger.touching(token):
+                match.supports.clear()
                 if token not in match.aside and self.graph.set_aside(token) is not None:
                     match.aside.add(token)
                     doubtful |= {here for here in self._naming(token) if here[0] == match.number}
@@ -231,13 +229,15 @@ class Matcher(Joiner):
         its group tells of, and all where it leaves another group's word alone."""
         found: set[tuple[int, bytes]] = set()
         for link, _ in gone.links:
-            left_alone = len(stating(self.graph, gone.subject, link) - {gone.group}) == 1
+            others = stating(self.graph, gone.subject, link)
+            if gone.group in others:
+                continue
             ends = (gone.subject, link)
             for token in {token for end in ends for token, _ in self.graph.aliases([end])}:
                 found |= {
                     (number, key)
                     for number, key in self._naming(token)
-                    if left_alone or self._is_told_by(number, key, gone.group)
+                    if len(others) == 1 or self._is_told_by(number, key, gone.group)
                 }
         return found
 
@@ -270,3 +270,9 @@ class Matcher(Joiner):
         self._look_again({(match.number, instance.key) for instance in touched}, now)
         if not match.instances:
             match.status = MatchStatus.REFUTED
+
+
+def _named(rows: Iterable[Observation]) -> set[bytes]:
+    return {
+        token for row in rows for token in (row.subject, row.counterparty, *(link for link, _ in row.links))
+    }
