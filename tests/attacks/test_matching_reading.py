@@ -155,6 +155,30 @@ def test_a_members_own_legs_move_neither_days_nor_digits(band: int, at: float) -
     assert moved == {(before.days, before.total_digits)}
 
 
+@pytest.mark.parametrize("band", [BAND, BAND + 1, BAND + 24])
+@pytest.mark.parametrize("at", [-20.0, -0.5, 0.5])
+def test_nor_do_legs_planted_before_the_others_came(band: int, at: float) -> None:
+    """Of a total of others that doesn't grow by its own purchases, and days that don't by its own dates."""
+    seen = []
+    for planted in (False, True):
+        town = Town()
+        if planted:
+            town.say(CURIOUS, bought("payer", "sham", band=band, at=at))
+            town.say(CURIOUS, sent("agent", "payer", band=band, at=5))
+        town.tell(
+            (LENDER, *BANKS),
+            [
+                bought("payer", "sham"),
+                paid_out("sham", "agent", band=BAND - 1, at=2),
+                sent("agent", "payer", band=BAND - 1, at=4),
+            ],
+        )
+        (match,) = town.matches(Pattern.FUNDS_LOOP)
+        view = town.view(match, CURIOUS)
+        seen.append((view.days, view.total_digits))
+    assert seen[0] == seen[1]
+
+
 def test_nothing_shown_tells_a_band_a_slot_or_a_reporter() -> None:
     """Two towns alike but for amounts within a decade, times within a day, and who reported what."""
     shown = []
