@@ -61,6 +61,15 @@ def test_a_payer_with_two_lines_is_one(order: list[Observation]) -> None:
     assert len(found(merchant_hopping, TWO_LINES)) == 4
 
 
+def test_a_gap_takes_one_more_payer() -> None:
+    gap = [row for row in BLOCK if (row.subject, row.counterparty) != (token("phone 2"), token("merchant 2"))]
+    assert found(merchant_hopping, gap) == {}
+    more = [paid("lotus", "phone 3", f"merchant {merchant}", 1500, 19 * merchant) for merchant in range(2)]
+    findings = found(merchant_hopping, [*gap, *more])
+    assert {len(finding.subjects) for finding in findings.values()} == {7}
+    assert found(merchant_hopping, [*more, *gap]) == findings
+
+
 def test_two_friends_are_none() -> None:
     rows = [row for row in BLOCK if row.subject != token("phone 2")]
     assert found(merchant_hopping, rows) == {}

@@ -58,8 +58,9 @@ class PayerRing(Record):
 
 
 class MerchantHopping(Record):
-    """At least `payers` of whom `density` permille bought at each of the same `merchants` or more within
-    `days`; a merchant with more than `popular` payers doesn't count."""
+    """At least `payers` who bought within `days` at the same `merchants` or more, at least `payers` ×
+    `merchants` times, on average at `density` permille of them; one with more than `popular` payers doesn't
+    count."""
 
     payers: Several
     merchants: Several

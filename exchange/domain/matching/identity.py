@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, TypeVar
 from signalexchange.patterns import Matching
 from signalexchange.v1.identifier_pb2 import IdentifierType
 
-from exchange.domain.matching.observation import MERCHANT, NATIONAL_ID, WEAK_TYPES, Observation
+from exchange.domain.matching.observation import MERCHANT, NATIONAL_ID, PHONE, WEAK_TYPES, Observation
 
 _COUNTED: Final[Mapping[int, str]] = {
     IdentifierType.IDENTIFIER_TYPE_DEVICE: "device",
@@ -36,6 +36,15 @@ Alias = tuple[bytes, str | None]
 """A token, and the only group whose observations count under it; None for all groups'."""
 End = tuple[bytes, str]
 """A token, and the group that names somebody by it."""
+
+
+class _Claim(NamedTuple):
+    """What a group claims of someone: tokens, the national ids among them, and the tokens whose links or
+    degrees were read to know it."""
+
+    tokens: list[bytes]
+    ids: set[bytes]
+    read: set[bytes]
 
 
 class SetAside(NamedTuple):
@@ -64,7 +73,7 @@ class Identities:
         self._limits: dict[int, int] = {kind: getattr(rules.degrees, name) for kind, name in _COUNTED.items()}
         # Searches ask for the same persons again and again: what was worked out holds until a link or degree
         # changes that was read for it.
-        self._claimed: dict[End, tuple[list[bytes], set[bytes]]] = {}
+        self._claimed: dict[End, _Claim] = {}
         self._who: dict[End, list[Alias]] = {}
         self._single: dict[bytes, dict[str, bool]] = {}
         self._readers: dict[bytes, set[End]] = {}
@@ -76,7 +85,7 @@ class Identities:
         itself or that two groups affirm; at most one national id."""
         if token not in self._links:
             return [token]
-        return self._claim((token, group))[0]
+        return self._claim((token, group)).tokens
 
     def who(self, token: bytes, group: str) -> list[Alias]:
         """Under which tokens, and whose, observations are about the one whom `group` means by `token`."""
@@ -84,7 +93,7 @@ class Identities:
             return [(token, None)]
         found = self._who.get((token, group))
         if found is None:
-            tokens, _ = self._claim((token, group))
+            tokens = self._claim((token, group)).tokens
             read: set[bytes] = set()
             found = self._aliases(tokens, read)
             self._remember((token, group), read)
@@ -104,28 +113,27 @@ class Identities:
         return self._aliases(tokens, set())
 
     def persons(self, ends: Iterable[End]) -> dict[End, int]:
-        """Ends by the number of the person they belong to; numbers are in no particular order."""
-        numbers = {end: number for number, end in enumerate(sorted(set(ends)))}
-        parents = list(range(len(numbers)))
+        """Ends by the number of the person they belong to; numbers are in no particular order.
+
+        Each belongs to the end of the fewest claims that it meets. An end that meets several doesn't make
+        them one: else one group could by its own links make one person of whoever others tell apart.
+        """
+        claims = {end: self._claim(end) for end in set(ends)}
+        people: dict[bytes, list[int]] = {}
         ids: list[set[bytes]] = []
-        owners: dict[bytes, list[int]] = {}
-
-        def root(number: int) -> int:
-            while parents[number] != number:
-                number = parents[number]
-            return number
-
-        for end, number in numbers.items():
-            tokens = self.claimed(*end)
-            ids.append(self._ids(tokens))
-            for token in tokens:
-                for owner in owners.setdefault(token, []):
-                    one, other = root(owner), root(number)
-                    if one != other and len(ids[one] | ids[other]) < 2:
-                        parents[other] = one
-                        ids[one] |= ids[other]
-                owners[token].append(number)
-        return {end: root(number) for end, number in numbers.items()}
+        found: dict[End, int] = {}
+        for end in sorted(claims, key=lambda end: (len(claims[end].tokens), end)):
+            claim = claims[end]
+            met = (number for token in claim.tokens for number in people.get(token, ()))
+            number = next((one for one in met if len(ids[one] | claim.ids) < 2), len(ids))
+            found[end] = number
+            if number < len(ids):
+                ids[number] = ids[number] | claim.ids
+                continue
+            ids.append(claim.ids)
+            for token in claim.tokens:
+                people.setdefault(token, []).append(number)
+        return found
 
     def is_business(self, token: bytes, group: str) -> bool:
         """Whether what `group` means by a token is a merchant."""
@@ -135,16 +143,20 @@ class Identities:
         """Which types of identifiers there are among tokens."""
         return {self._types.get(token, 0) for token in tokens}
 
-    def _claim(self, end: End) -> tuple[list[bytes], set[bytes]]:
-        """What is claimed of an end, and the tokens whose links or degrees were read for it."""
+    def _claim(self, end: End) -> _Claim:
         claim = self._claimed.get(end)
         if claim is None:
             read: set[bytes] = set()
-            claim = self._reached(*end, read), read
+            tokens = self._reached(*end, read)
+            claim = _Claim(tokens, self._ids(tokens), read)
             self._remember(end, read)
-            for token in claim[0]:
+            for token in tokens:
                 self._claimed[token, end[1]] = claim
         return claim
+
+    def named(self, tokens: Iterable[bytes]) -> set[bytes]:
+        """The national ids among tokens."""
+        return self._ids(tokens)
 
     def _reached(self, token: bytes, group: str, read: set[bytes]) -> list[bytes]:
         found = [token]
@@ -198,10 +210,12 @@ class Identities:
         for token in tokens:
             read.add(token)
             for group in sorted(self._links.get(token, ())):
-                others, needed = self._claim((token, group))
-                read |= needed
-                if len(ids | self._ids(others)) < 2:
-                    found.update(((other, group), None) for other in others if (other, None) not in found)
+                claim = self._claim((token, group))
+                read |= claim.read
+                if len(ids | claim.ids) < 2:
+                    found.update(
+                        ((other, group), None) for other in claim.tokens if (other, None) not in found
+                    )
         return list(found)
 
     def _linked(self, token: bytes, group: str) -> Mapping[bytes, int]:
@@ -224,7 +238,7 @@ class Identities:
         self._single.pop(token, None)
         for end in self._readers.pop(token, ()):
             claim = self._claimed.get(end)
-            for other in () if claim is None else claim[0]:
+            for other in () if claim is None else claim.tokens:
                 self._claimed.pop((other, end[1]), None)
                 self._who.pop((other, end[1]), None)
 
@@ -259,27 +273,19 @@ class Identities:
             for subject in subjects
         )
 
-    def affirmed(self, token: bytes) -> list[tuple[bytes, int]]:
-        """Tokens, with their types, that two groups or more link to one that stands for one to each."""
-        often: dict[bytes, int] = {}
-        for group, links in self._links.get(token, _NO_GROUPS).items():
-            if self._stands_for_one(token, group):
-                for other in links:
-                    often[other] = often.get(other, 0) + self._stands_for_one(other, group)
-        return sorted((other, self._types[other]) for other, times in often.items() if times > 1)
+    def operators(self, merchant: bytes) -> list[tuple[bytes, int]]:
+        """Phones and national ids, with their types, that groups state to be the merchant's."""
+        return sorted(
+            (token, self._types[token])
+            for token in {
+                token for group in self.stating(merchant) for token in self.claimed(merchant, group)
+            }
+            if self._types[token] in (PHONE, NATIONAL_ID)
+        )
 
     def stating(self, token: bytes) -> list[str]:
         """Groups that link the token to anything, ascending."""
         return sorted({*self._values.get(token, ()), *self._links.get(token, ())})
-
-    def stated(self, who: Iterable[Alias], value: bytes) -> list[End]:
-        """Under which tokens, and by which groups, it is said that someone has a value."""
-        return sorted(
-            (token, group)
-            for token, scope in who
-            for group, values in self._values.get(token, {}).items()
-            if value in values and (scope is None or scope == group)
-        )
 
     def counted(self, value: bytes, limit: int) -> int:
         """How many neighbours of a value count towards a limit: a group for no more than its share."""

@@ -5,8 +5,9 @@ them over lenders. Honest payers meet at big merchants, which don't count, and s
 Found as a dense block of payers × merchants, as in M. Jiang et al., "CrossSpot" (2015), and K. Shin et al.,
 "M-Zoom" (2016); docs/matching.md.
 
-Invariants: two payers go together if both bought at `merchants` or more of the same merchants within `days`;
-an instance is what one token bought with those who go along, the same from each of its purchases.
+Invariants: two payers go together if both bought at all but one of `merchants`, or at more, of the same ones
+within `days`; a block has as many cells filled as one of `payers` × `merchants` without a gap; an instance is
+what one token bought with those who go along, the same from each of its purchases.
 """
 
 from collections.abc import Iterator, Sequence
@@ -41,7 +42,7 @@ def _find(search: Search, seen: Observation) -> Iterator[Finding]:
             yield from _block(search, own, along)
         for other in along:
             row = next(iter(other.values()))[0]
-            if row.subject not in done:
+            if row.subject not in done and not search.is_low:
                 done.update(each.subject for rows in other.values() for each in rows)
                 yield from _block(search, *_companions(search, row))
 
@@ -53,10 +54,11 @@ def _companions(search: Search, payment: Observation) -> tuple[Visits, list[Visi
     own: Visits = {}
     for row in search.out_of(who, Role.PAYMENT):
         own.setdefault(row.counterparty, []).append(row)
-    if len(own) < rules.merchants:
+    common = rules.merchants - 1
+    if len(own) < common:
         return own, []
     small = [merchant for merchant in sorted(own) if _is_small(graph, merchant)]
-    if len(small) < rules.merchants:
+    if len(small) < common:
         return own, []
     days = rules.days * DAY
     ends: dict[tuple[bytes, str], Visits] = {}
@@ -64,6 +66,7 @@ def _companions(search: Search, payment: Observation) -> tuple[Visits, list[Visi
         since, until = own[merchant][0].first - days, own[merchant][-1].first + days
         for row in search.into([(merchant, None)], Role.PAYMENT, since, until):
             ends.setdefault((row.subject, row.group), {}).setdefault(merchant, []).append(row)
+    search.spend(len(ends))
     persons = graph.persons(ends)
     mine = {persons[end] for end in ends if _is_one_of(end, who)}
     visits: dict[int, Visits] = {}
@@ -75,8 +78,8 @@ def _companions(search: Search, payment: Observation) -> tuple[Visits, list[Visi
         visits[person]
         for person in sorted(visits)
         if person not in mine
-        and len(visits[person]) >= rules.merchants
-        and _together(own, visits[person], days) >= rules.merchants
+        and len(visits[person]) >= common
+        and _together(own, visits[person], days) >= common
     ]
     return own, along
 
@@ -94,6 +97,8 @@ def _together(one: Visits, other: Visits, days: int) -> int:
     """The most merchants at which both bought within the same stretch of `days` seconds."""
     common = [merchant for merchant in one if merchant in other]
     starts = sorted({row.first for merchant in common for row in (*one[merchant], *other[merchant])})
+    if starts[-1] <= starts[0] + days:
+        return len(common)
     return max(
         sum(
             all(any(start <= row.first <= start + days for row in each[merchant]) for each in (one, other))
@@ -107,15 +112,17 @@ def _block(search: Search, own: Visits, along: Sequence[Visits]) -> Iterator[Fin
     """The block of a payer and those who go along, if it is large and dense enough."""
     graph, rules = search.graph, search.rules.merchant_hopping
     payers = [own, *along]
-    merchants = [
-        merchant
-        for merchant in own
-        if sum(merchant in visits for visits in payers) * 1000 >= len(payers) * rules.density
-    ]
-    if len(payers) < rules.payers or len(merchants) < rules.merchants:
+    shared = [merchant for merchant in own if any(merchant in visits for visits in along)]
+    cells = sum(merchant in visits for visits in payers for merchant in shared)
+    if (
+        len(payers) < rules.payers
+        or len(shared) < rules.merchants
+        or cells < rules.payers * rules.merchants
+        or cells * 1000 < len(payers) * len(shared) * rules.density
+    ):
         return
-    rows = [row for visits in payers for merchant in merchants for row in visits.get(merchant, ())]
-    principal = [row for merchant in merchants for row in own[merchant]]
+    rows = [row for visits in payers for merchant in shared for row in visits.get(merchant, ())]
+    principal = [row for merchant in shared for row in own[merchant]]
     for token in sorted({row.subject for row in principal}):
         yield Finding(
             Pattern.MERCHANT_HOPPING,

@@ -13,6 +13,7 @@ from signalexchange.v1.identifier_pb2 import IdentifierType
 WEAK_TYPES: Final = frozenset({IdentifierType.IDENTIFIER_TYPE_DEVICE, IdentifierType.IDENTIFIER_TYPE_ADDRESS})
 """Identifiers that people share: they never make two persons one."""
 MERCHANT: Final = IdentifierType.IDENTIFIER_TYPE_MERCHANT
+PHONE: Final = IdentifierType.IDENTIFIER_TYPE_PHONE
 NATIONAL_ID: Final = IdentifierType.IDENTIFIER_TYPE_NATIONAL_ID_CN
 
 

@@ -1,7 +1,7 @@
 """Who takes part in what was found, and as what.
 
-Invariants: a merchant's operator is named where two groups say that it is the merchant's; nobody is named by
-what a group says of a subject alone.
+Invariants: each token takes part once; who operates a merchant takes part with it, as far as a group says so:
+without that group the operator doesn't, so that no group's word alone brings more than a question.
 """
 
 from collections.abc import Iterable
@@ -33,6 +33,6 @@ def subjects(graph: Graph, named: Iterable[Subject]) -> tuple[Subject, ...]:
         found.setdefault(subject.token, subject)
     for subject in list(found.values()):
         if subject.type == MERCHANT:
-            for token, kind in graph.affirmed(subject.token):
+            for token, kind in graph.operators(subject.token):
                 found.setdefault(token, Subject(token, kind, Part.MERCHANT))
     return tuple(sorted(found.values()))

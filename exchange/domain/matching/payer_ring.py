@@ -10,6 +10,7 @@ join nobody. The evidence is the purchases, and what says that their payers have
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Final
 
 from exchange.domain.matching.finding import Finding, Pattern, evidence_of, instance_key
@@ -18,11 +19,13 @@ from exchange.domain.matching.identity import End
 from exchange.domain.matching.movement import movements
 from exchange.domain.matching.observation import NATIONAL_ID, Observation, Role
 from exchange.domain.matching.parts import payers_and_merchants
-from exchange.domain.matching.search import EVER, Search, bounded, concerned
+from exchange.domain.matching.search import EVER, Search, bounded, concerned, in_turn
 
 ROLES: Final = frozenset(Role) - {Role.SHARED}
 _LEGS: Final = frozenset({Role.PAYMENT})
 _THE_MERCHANT: Final = -1
+_MOST: Final = 32
+"""Purchases, and statements about values, that are given as evidence."""
 
 
 def find(graph: Graph, seen: Observation) -> Iterator[Finding]:
@@ -62,29 +65,33 @@ def _ring(search: Search, merchant: bytes) -> Iterator[Finding]:
     if graph.known_shared(merchant):
         return
     payments = [row for row in graph.into([(merchant, None)], 0, EVER) if row.role == Role.PAYMENT]
-    search.spend(len(payments) // 2)
+    search.spend(len(payments))
     persons = graph.persons((row.subject, row.group) for row in payments)
     operator = graph.whoever((merchant, group) for group in graph.stating(merchant)) or [(merchant, None)]
     sharing = _sharing(graph, operator, persons)
     found: dict[int, Observation] = {}
     for people in _circles(sharing):
         inside = [row for row in payments if persons[row.subject, row.group] in people]
+        until = 0
         for start, first in enumerate(inside):
             stretch = [row for row in inside[start:] if row.first <= first.first + rules.days * DAY]
-            if len(stretch) >= rules.payers and _sure(graph, stretch, persons) >= rules.payers:
+            if len(stretch) < rules.payers or stretch[-1].first <= until:
+                continue  # too few, or all of them in the stretch before
+            until = stretch[-1].first
+            if _sure(graph, stretch, persons) >= rules.payers:
                 found.update((row.place, row) for row in stretch)
     ring = {persons[row.subject, row.group] for row in found.values()}
     limit = len(ring) * 1000 // rules.share
     if not ring or graph.counted(merchant, limit) > limit:
         return
     values = sorted(value for value, people in sharing.items() if len(people & ring) > 0)
-    rows = sorted(found.values(), key=order)
+    rows = sorted(in_turn(found.values(), _MOST), key=order)
     yield Finding(
         Pattern.PAYER_RING,
         instance_key(Pattern.PAYER_RING, merchant),
         (merchant,),
         payers_and_merchants(graph, rows),
-        evidence_of(rows, _holdings(search, rows, values, operator)),
+        evidence_of(rows, _holdings(search, rows, values, merchant)),
         evidence_of(movement.heads[0] for movement in movements(rows)),
         max(_rarity(graph, value) for value in values),
     )
@@ -137,22 +144,30 @@ def _sure(graph: Graph, rows: Sequence[Observation], persons: Mapping[End, int])
         named.setdefault(person, set()).add(row.subject_type)
     types = {person: graph.types(tokens) for person, tokens in claimed.items()}
     known = [person for person in types if NATIONAL_ID in types[person]]
+    ids = len({id_ for person in known for id_ in graph.named(claimed[person])})
     more = [
         sum(kind in named[person] for person in types if person not in known)
         - sum(kind not in types[person] for person in known)
         for kind in set().union(*named.values())
     ]
-    return len(known) + max(0, *more)
+    return ids + max(0, *more)
 
 
 def _holdings(
-    search: Search, found: Sequence[Observation], values: Iterable[bytes], merchant: list[Alias]
+    search: Search, rows: Sequence[Observation], values: Iterable[bytes], merchant: bytes
 ) -> list[Observation]:
     """What says that those who share the values have them."""
     graph = search.graph
-    whos = [graph.who(*end) for end in sorted({(row.subject, row.group) for row in found})]
-    ends = {(end, value) for value in values for who in (*whos, merchant) for end in graph.stated(who, value)}
-    return [row for (token, group), value in sorted(ends) for row in search.holdings(token, group, value)]
+    ends = {(row.subject, row.group) for row in rows}
+    tokens = {token for end in ends for token, _ in graph.who(*end)} | {merchant}
+    said = (
+        row
+        for value in values
+        for token, group in graph.holders(value)
+        if token in tokens
+        for row in search.holdings(token, group, value)
+    )
+    return list(islice(said, _MOST))
 
 
 def _rarity(graph: Graph, value: bytes) -> int:

@@ -54,13 +54,11 @@ def _starts(search: Search, leg: Observation, trip: Trip) -> Iterator[Observatio
     """First legs of the trips that a leg could be part of."""
     graph = search.graph
     if leg.role == trip.role:
-        reach = trip.seconds + DAY
-        since, until = leg.first - reach, leg.first + reach
-        told = search.between(trip.role, [(leg.subject, None)], [(leg.counterparty, None)], since, until)
+        pair = [(leg.subject, None)], [(leg.counterparty, None)]
+        told = search.between(trip.role, *pair, leg.first - DAY, leg.first + DAY)
         payer = graph.whoever((row.subject, row.group) for row in told)
-        if search.into(payer, Role.TRANSFER, since, leg.last + reach):
-            merchant = graph.whoever((row.counterparty, row.group) for row in told)
-            yield from search.between(trip.role, payer, merchant, since, until)
+        if search.into(payer, Role.TRANSFER, leg.first - DAY, leg.last + DAY + trip.seconds):
+            yield from told
         return
     since = leg.first - trip.seconds - DAY
     firsts = [
@@ -118,23 +116,16 @@ def _instance(search: Search, start: Observation, trip: Trip) -> Iterator[Findin
     """What the start's subject paid its counterparty on its day and got back."""
     graph = search.graph
     day = start.first // DAY * DAY
-    told = search.between(
-        trip.role, [(start.subject, None)], [(start.counterparty, None)], day, day + DAY - 1
-    )
-    payer = graph.whoever((leg.subject, leg.group) for leg in told)
-    merchant = graph.whoever((leg.counterparty, leg.group) for leg in told)
-    if all(graph.is_business(leg.subject, leg.group) for leg in told):
+    until = day + 2 * DAY
+    told = search.between(trip.role, [(start.subject, None)], [(start.counterparty, None)], day, until)
+    today = [leg for leg in told if leg.first < day + DAY]
+    payer = graph.whoever((leg.subject, leg.group) for leg in today)
+    merchant = graph.whoever((leg.counterparty, leg.group) for leg in today)
+    if all(graph.is_business(leg.subject, leg.group) for leg in today):
         return  # firms trade both ways
-    paid = movements(
-        leg
-        for leg in search.between(trip.role, payer, merchant, day, day + DAY - 1 + trip.seconds)
-        if leg.last - leg.first <= trip.longest
-    )
-    chains = [
-        chain
-        for chain in _chains(search, paid, _ways(search, payer, merchant, paid, trip), trip)
-        if _is_of(chain[0].heads[0], start)
-    ]
+    paid = movements(leg for leg in told if leg.last - leg.first <= trip.longest)
+    ways = _ways(search, payer, merchant, paid, trip)
+    chains = [chain for chain in _chains(search, paid, ways, trip) if chain[0].first < day + DAY]
     if chains:
         legs = [movement.legs for chain in chains for movement in chain]
         yield Finding(
@@ -145,14 +136,6 @@ def _instance(search: Search, start: Observation, trip: Trip) -> Iterator[Findin
             evidence_of(*legs),
             evidence_of(*(chain[0].heads for chain in chains)),
         )
-
-
-def _is_of(leg: Observation, start: Observation) -> bool:
-    return (leg.subject, leg.counterparty, leg.first // DAY) == (
-        start.subject,
-        start.counterparty,
-        start.first // DAY,
-    )
 
 
 def _ways(
