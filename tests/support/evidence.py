@@ -6,6 +6,7 @@ from typing import NamedTuple
 from hypothesis import strategies as st
 
 from exchange.domain.matching.changes import Changes
+from exchange.domain.matching.joining import RULES
 from exchange.domain.matching.match import Verdict
 from exchange.domain.matching.matcher import Matcher
 from exchange.domain.matching.observation import Observation, Role
@@ -196,6 +197,17 @@ def run(matcher: Matcher, steps: Sequence[Step], now: int = NOW) -> Matcher:
     """Carry all steps out."""
     for step in steps:
         take(matcher, step, now)
+    return matcher
+
+
+def ask_again(matcher: Matcher, steps: Sequence[Step]) -> Matcher:
+    """Have the rules look once more, from every observation that was accepted."""
+    for step in steps:
+        for row in step.rows if isinstance(step, Batch) else ():
+            for pattern, rule in RULES.items():
+                if row.place in matcher.graph and row.role in rule.ROLES:
+                    for finding in rule.find(matcher._view(pattern), row):
+                        matcher._accept(finding, NOW)
     return matcher
 
 
