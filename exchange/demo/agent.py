@@ -148,7 +148,7 @@ async def _answer(member: Member, desk: FlowDesk, request: Mapping[str, Any]) ->
             return {"signals": await desk.publish(request["now"])}
         case "matches":
             await desk.settle()
-            return await desk.summary()
+            return desk.summary()
         case "disclose":
             return {"signals": desk.disclose(request["places"])}
         case "screen":

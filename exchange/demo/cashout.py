@@ -28,7 +28,7 @@ from exchange.scenario.city import City, Size, generate
 
 SEED: Final = 2026
 """No parameter was set on this city."""
-SIZE: Final = Size(people=1_400, merchants=130)
+SIZE: Final = Size(people=800, merchants=80)
 DAY: Final = 86_400
 _MOST_HOPS: Final = 12
 
@@ -124,20 +124,25 @@ class Cashout:
             matches=len(told),
             by_pattern=dict(sorted(patterns.items())),
             seconds=sorted(
-                max(0.0, each["told"] - acknowledged[log.first_complete(id_)]) for id_, each in told.items()
+                max(
+                    0.0,
+                    each["told"] - max(at for index, at in acknowledged.items() if index < log.as_of(id_)),
+                )
+                for id_, each in told.items()
             ),
             published=sum(summary["published"] for summary in summaries),
             rows=sum(summary["rows"] for summary in summaries),
         )
 
     def most_telling(self, summaries: Sequence[Mapping[str, Any]], log: "MatchLog") -> str | None:
-        """The match to draw: by most groups, few enough signals to be seen, and then the surest; None where
-        nobody was told of any."""
+        """The match to draw: a loop if there is one, of few enough signals to be seen, told of by most
+        groups, and then the surest; None where nobody was told of any."""
         told = _together(summaries)
         return min(
             told,
             default=None,
             key=lambda id_: (
+                told[id_]["pattern"] != "funds loop",
                 not 3 <= len(log.places(id_)) <= _MOST_HOPS,
                 -told[id_]["groups"],
                 -told[id_]["confidence"],
@@ -195,12 +200,13 @@ class MatchLog:
         return len(self._entries)
 
     def places(self, match_id: str) -> list[tuple[int, int]]:
-        """Log entry and position of every signal that a match stands on now."""
-        return [(each.index, each.position) for each in self._entries[match_id][-1].evidence]
+        """Log entry and position of every signal that a match stood on when last told, while it did."""
+        evidence = next(entry.evidence for entry in reversed(self._entries[match_id]) if entry.evidence)
+        return [(each.index, each.position) for each in evidence]
 
-    def first_complete(self, match_id: str) -> int:
-        """Entry of the batch that completed a match: the last it stood on when it was first told."""
-        return max(each.index for each in self._entries[match_id][0].evidence)
+    def as_of(self, match_id: str) -> int:
+        """Every entry below it had been taken into account when a match was first told."""
+        return self._entries[match_id][0].as_of
 
     def hop(self, opened: Mapping[str, Any], roster: Roster) -> Hop:
         """A signal that its issuer opened, once it is checked against the batch on the log.

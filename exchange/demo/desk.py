@@ -18,7 +18,7 @@ from signalexchange.identifiers import type_name
 from signalexchange.journal import Kind
 from signalexchange.signals import SignalDraft
 from signalexchange.tables import SourceError
-from signalexchange.v1.match_service_pb2 import MatchStatus, Pattern
+from signalexchange.v1.match_service_pb2 import Match, MatchStatus, Pattern
 from signalexchange.v1.signal_service_pb2 import PublishSignalsRequest
 
 QUIET = 2.0
@@ -38,6 +38,8 @@ class FlowDesk:
         self._batches: dict[int, tuple[bytes, float]] = {}
         self._names: dict[bytes, str] = {}
         self._first_told: dict[bytes, float] = {}
+        self._told: dict[bytes, Match] = {}
+        self._subjects: dict[bytes, set[bytes]] = {}
         self._news = time.monotonic()
         self._watching: asyncio.Task[None] | None = None
         self.published = 0
@@ -69,10 +71,9 @@ class FlowDesk:
             if self._watching is not None and self._watching.done():
                 self._watching.result()
 
-    async def summary(self) -> dict[str, Any]:
-        """What was published and told: `acknowledged` by log entry, and the matches as they stand, with the
-        identifiers of the member's own customers and counterparties in them."""
-        matches = [match async for match in self._client.matches.all()]
+    def summary(self) -> dict[str, Any]:
+        """What was published and told: `acknowledged` by log entry, and the matches as last told while they
+        stood, with all identifiers of the member's own customers and counterparties ever in them."""
         return {
             "rows": len(self._flows),
             "published": self.published,
@@ -87,9 +88,9 @@ class FlowDesk:
                     "confidence": match.confidence,
                     "days": match.days,
                     "total_digits": match.total_digits,
-                    "named": [self._names[subject.token.value] for subject in match.subjects],
+                    "named": sorted(self._names[token] for token in self._subjects[match.match_id]),
                 }
-                for match in matches
+                for match in self._told.values()
             ],
         }
 
@@ -119,7 +120,14 @@ class FlowDesk:
     async def _watch(self) -> None:
         async for news in self._client.matches.watch(from_now=True):
             self._news = time.monotonic()
-            self._first_told.setdefault(news.match.match_id, self._news)
+            match = news.match
+            self._first_told.setdefault(match.match_id, self._news)
+            self._subjects.setdefault(match.match_id, set()).update(
+                subject.token.value for subject in match.subjects
+            )
+            # One that has run out of evidence says nothing of what it was.
+            if match.status != MatchStatus.MATCH_STATUS_EXPIRED or match.match_id not in self._told:
+                self._told[match.match_id] = match
 
     async def _name(self, drafts: Sequence[SignalDraft]) -> None:
         """Keep which identifiers stand behind the tokens published; the client has them in its cache."""
