@@ -106,6 +106,8 @@ async def test_a_watch_resumes_after_the_last_event_and_knows_its_own_tokens(run
 
 
 async def test_matches_come_in_pages_oldest_first(running: Running) -> None:
+    for _ in range(4):
+        await report(running, Loop())
     everything = await matches(running, BANK)
     assert len(everything) >= 4
     token, paged = b"", []

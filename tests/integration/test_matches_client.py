@@ -125,6 +125,7 @@ async def test_values_set_aside_are_listed_with_why(exchange: World) -> None:
 
 
 async def test_the_commands(exchange: World) -> None:
+    await loop(exchange, 4)
     listed = (await run(exchange, LENDER, "matches", "list", "--json")).json
     assert listed
     one: dict[str, Any] = (
