@@ -47,23 +47,26 @@ _MEMBER_KINDS: Final = frozenset(
 
 
 class ValidSignal:
-    """A signal that passed, with what is stored of it: `role` is its code's in matching, `searched` says
-    whether look-ups find it."""
+    """A signal that passed, with what is stored of it: `role` is what it is to matching, `searched` says
+    whether look-ups find it. What is for some kinds of members alone isn't joined with others' signals: a
+    match tells every kind."""
 
-    __slots__ = ("body", "links", "message", "nonce", "role", "searched")
+    __slots__ = ("_links_subjects", "body", "links", "message", "nonce", "role", "searched")
 
     def __init__(self, message: Signal, nonce: bytes, body: bytes, rule: Code | None) -> None:
         self.message = message
         self.nonce = nonce
         self.body = body
         self.links: list[bytes] = [link.value for link in message.links]
-        self.role = Role[rule.role.upper()] if rule is not None else Role.NONE
+        role = Role[rule.role.upper()] if rule is not None else Role.NONE
+        self.role = Role.NONE if message.audience else role
+        self._links_subjects = role == Role.LINK
         self.searched = rule is not None and rule.is_searched
 
     @property
     def joins(self) -> bool:
         """Whether look-ups follow its links: they do where it is found itself, or says nothing else."""
-        return bool(self.links) and (self.searched or self.role == Role.LINK)
+        return bool(self.links) and (self.searched or self._links_subjects)
 
     @property
     def ends(self) -> tuple[bytes, ...]:
@@ -181,6 +184,8 @@ class BatchValidator:
             self._no("tlp", "must be specified")
         if signal.audience and not _MEMBER_KINDS.issuperset(signal.audience):
             self._no("audience", "must name kinds of members")
+        elif signal.audience and rule is not None and not rule.is_searched and rule.role != "link":
+            self._no("audience", "must be empty: the code is for matching, which tells every kind")
         if not 1 <= signal.legal_basis <= 4:
             self._no("legal_basis", "must be specified")
         if len(signal.record_commitment) != 32:

@@ -13,7 +13,7 @@ from signalexchange.v1.identifier_pb2 import IdentifierType, SubjectToken
 from signalexchange.v1.signal_pb2 import BatchStatement, Signal, SignalEnvelope
 
 from exchange.domain.refusal import Refusal
-from exchange.domain.validation import BatchValidator, check_count, check_tokens
+from exchange.domain.validation import BatchValidator, ValidSignal, check_count, check_tokens
 from exchange.server.refusals import status_of
 from tests.support.members import CARD, DAY, MERCHANT, SLOT, signal, subject
 from tests.support.rosters import party as party_document
@@ -153,6 +153,18 @@ def test_what_look_ups_find_and_follow_is_the_codes_business() -> None:
     assert [each.searched for each in validator.signals] == [True, False, False, True]
     assert [each.joins for each in validator.signals] == [True, False, True, False]
     assert [each.role.name for each in validator.signals] == ["NONE", "PAYMENT", "LINK", "NONE"]
+
+
+def test_what_is_for_some_kinds_alone_is_not_joined_with_others_signals() -> None:
+    def role(message: Signal, code: str) -> int:
+        return ValidSignal(message, bytes(32), message.SerializeToString(), RULEBOOK.code(code)).role
+
+    code = "repay-and-respend"
+    assert role(signal(now=NOW, code=code), code) != 0
+    assert role(signal(now=NOW, code=code, audience=[1]), code) == 0
+    refusal = one(code="line-exhausted", audience=[1])
+    assert [field for field, _ in refusal.violations] == ["signals[1].audience"]
+    assert judge(signal(now=NOW, code="line-exhausted")) is None
 
 
 def test_an_epoch_that_is_over_has_a_reason_of_its_own() -> None:

@@ -93,9 +93,21 @@ _REASONS: Final = {
             "record and, in serious cases, the law.",
         ),
         Notice(
+            "reason-credit-purchase",
+            "该笔信用消费被用于与其他机构的信息核对，这本身不表示存在风险。",
+            "This purchase on credit was checked together with others' facts; this by itself is no sign of "
+            "risk.",
+        ),
+        Notice(
             "reason-device-farm",
             "所用设备或地址关联了大量账户。请使用您本人的设备办理。",
             "The device or address used is connected to many accounts. Please use a device of your own.",
+        ),
+        Notice(
+            "reason-line-exhausted",
+            "信用额度在短时间内用尽。如遇还款困难，请尽早与我们协商。",
+            "A credit line was used up within a short time. If repayment will be hard, please talk to us "
+            "early.",
         ),
         Notice(
             "reason-logistics-mismatch",
@@ -112,6 +124,11 @@ _REASONS: Final = {
             "相关账户可能被用于代收代转他人资金。出租、出借账户违法，请勿为他人过账。",
             "The account may be passing on other people's money. Lending or renting out an account is "
             "unlawful.",
+        ),
+        Notice(
+            "reason-pass-through",
+            "该笔转账被用于与其他机构的信息核对，这本身不表示存在风险。",
+            "This transfer was checked together with others' facts; this by itself is no sign of risk.",
         ),
         Notice(
             "reason-rapid-return-flow",
@@ -133,6 +150,11 @@ _REASONS: Final = {
             "reason-same-subject",
             "同一主体的信息被合并核对，这本身不表示存在风险。",
             "Details of the same subject were checked together; this by itself is no sign of risk.",
+        ),
+        Notice(
+            "reason-shared-value",
+            "该信息为多人共用，不会用于认定个人之间的关联。",
+            "Many people share this detail; it is not used to connect persons.",
         ),
         Notice(
             "reason-synthetic-identity",

@@ -198,6 +198,8 @@ def rule_violations(draft: SignalDraft, rulebook: Rulebook, kind: str, now: int)
         found.append(("grade", f"must be {rule.minimum_grade} at least"))
     if rule.needs_links and not draft.links:
         found.append(("links", "are needed by the code"))
+    if draft.audience and not rule.is_searched and rule.role != "link":
+        found.append(("audience", "must be empty: the code is for matching, which tells every kind"))
     if rule.needs_counterparty and draft.counterparty is None:
         found.append(("counterparty", "is needed by the code"))
     if cut(draft.expires_at) > now + rule.retention_days * DAY:
