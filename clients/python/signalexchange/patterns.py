@@ -59,8 +59,8 @@ class PayerRing(Record):
 
 class MerchantHopping(Record):
     """At least `payers` who bought within `days` at the same `merchants` or more, at least `payers` ×
-    `merchants` times, on average at `density` permille of them; one with more than `popular` payers doesn't
-    count."""
+    `merchants` times: each payer at more than `density` permille of the merchants, and at each merchant as
+    many of the payers; a merchant with more than `popular` payers doesn't count."""
 
     payers: Several
     merchants: Several

@@ -16,9 +16,8 @@ from typing import Final, NamedTuple
 
 from exchange.domain.matching.finding import Finding, Part, Pattern, Subject, evidence_of, instance_key
 from exchange.domain.matching.graph import DAY, Alias, Graph
-from exchange.domain.matching.identity import End
 from exchange.domain.matching.movement import Movement, movements, returned
-from exchange.domain.matching.observation import Observation, Role
+from exchange.domain.matching.observation import MERCHANT, Observation, Role
 from exchange.domain.matching.parts import subjects
 from exchange.domain.matching.scatter import gathered
 from exchange.domain.matching.search import Search, bounded, concerned
@@ -50,11 +49,9 @@ def _find(search: Search, seen: Observation) -> Iterator[Finding]:
     window = rules.hours * HOUR
     done: set[tuple[bytes, int]] = set()
     for leg in concerned(search, seen, _LEGS):
-        for token, group in _accounts(search, leg, window):
+        for token, group, later in _accounts(search, leg, window):
             who = search.graph.who(token, group)
-            if not _may_collect(search, who, token, group, leg.first, window):
-                continue
-            for day in range((leg.first - window) // DAY - 1, (leg.first + window) // DAY + 1):
+            for day in _days(search, who, leg.first, window, later):
                 if (token, day) not in done:
                     done.add((token, day))
                     account = _account(search, who, day * DAY, window)
@@ -63,61 +60,63 @@ def _find(search: Search, seen: Observation) -> Iterator[Finding]:
                         yield from gathered(search, account.who, account.into, day)
 
 
-def _accounts(search: Search, leg: Observation, window: int) -> Iterator[End]:
-    """Accounts whose money the leg may be part of."""
+def _accounts(search: Search, leg: Observation, window: int) -> Iterator[tuple[bytes, str, int]]:
+    """Accounts whose money the leg may be part of, and how much later it may have come to them."""
     graph = search.graph
     if leg.role == Role.PAYMENT:
         payer = graph.who(leg.subject, leg.group)
         for row in search.into(payer, Role.TRANSFER, leg.first, leg.first + 2 * window):
-            yield row.subject, row.group
+            yield row.subject, row.group, window
         return
-    yield leg.counterparty, leg.group
-    yield leg.subject, leg.group
+    yield leg.counterparty, leg.group, 0
+    yield leg.subject, leg.group, 0
     # The leg may have been scattered to be gathered one account further.
     middle = graph.who(leg.counterparty, leg.group)
     for row in search.out_of(middle, Role.TRANSFER, leg.first, leg.first + window):
-        yield row.counterparty, row.group
+        yield row.counterparty, row.group, window
 
 
-def _may_collect(search: Search, who: list[Alias], token: bytes, group: str, time: int, window: int) -> bool:
-    """Whether enough went in and out around a time, before it is looked at day by day."""
+def _days(search: Search, who: list[Alias], time: int, window: int, later: int) -> list[int]:
+    """Days on which the account took in money that a leg of that time may be about; none where too few pay in
+    or are paid, or where the account is none that collects."""
     graph, rules = search.graph, search.rules.collecting_account
-    since, until = time - window - DAY, time + window + DAY
+    since, until = time - window - DAY, time + later + window + DAY
     into = search.into(who, Role.TRANSFER, since, until)
-    sources = len({row.subject for row in into})
-    if sources < rules.sources:
+    if len({row.subject for row in into}) < rules.sources:
         sinks = {row.counterparty for row in search.out_of(who, Role.TRANSFER, since, until)}
         if len(sinks) < rules.payers or not any(graph.is_business(row.subject, row.group) for row in into):
-            return False
-    return graph.set_aside(token) is None and not graph.is_business(token, group)
+            return []
+    own = [token for token, scope in who if scope is None]
+    if any(graph.type_of(token) == MERCHANT or graph.set_aside(token) is not None for token in own):
+        return []
+    return sorted({row.first // DAY for row in into if row.first <= time + later})
 
 
 def _account(search: Search, who: list[Alias], start: int, window: int) -> Account | None:
-    """The account in the window that begins at a midnight; None where nothing came in on that day."""
-    graph = search.graph
-    own = {token for token, _ in who}
+    """The account in the window that begins at a midnight; None where it can't have collected."""
+    graph, rules = search.graph, search.rules.collecting_account
     until = start + DAY + window
     into, out = search.into(who, Role.TRANSFER, start, until), search.out_of(who, Role.TRANSFER, start, until)
+    sources, sinks = {row.subject for row in into}, {row.counterparty for row in out}
+    if len(sources) < rules.sources and len(sinks) < rules.payers:
+        return None
     since = max(_known_since(into, graph.rules.fan), _known_since(out, graph.rules.fan))
-    apart = {
-        token
-        for token in {*(row.subject for row in into), *(row.counterparty for row in out)}
-        if token in own or graph.set_aside(token) is not None
-    }
+    own = {token for token, _ in who}
+    apart = {token for token in sources | sinks if token in own or graph.set_aside(token) is not None}
     came = movements(row for row in into if row.first >= since and row.subject not in apart)
     went = movements(row for row in out if row.first >= since and row.counterparty not in apart)
     if not any(part.first < start + DAY for part in came):
         return None
-    sources = {part: (part.heads[0].subject, part.heads[0].group) for part in came}
-    sinks = {part: (part.heads[0].counterparty, part.heads[0].group) for part in went}
-    persons = graph.persons([*sources.values(), *sinks.values()])
-    both = {persons[end] for end in sources.values()} & {persons[end] for end in sinks.values()}
-    big_sources = _counting({part: persons[end] for part, end in sources.items()}, both)
-    big_sinks = _counting({part: persons[end] for part, end in sinks.items()}, both)
+    payers = {part: (part.heads[0].subject, part.heads[0].group) for part in came}
+    payees = {part: (part.heads[0].counterparty, part.heads[0].group) for part in went}
+    persons = graph.persons([*payers.values(), *payees.values()])
+    both = {persons[end] for end in payers.values()} & {persons[end] for end in payees.values()}
+    big_sources = _counting({part: persons[end] for part, end in payers.items()}, both)
+    big_sinks = _counting({part: persons[end] for part, end in payees.items()}, both)
     return Account(
         who,
-        [part for part in came if persons[sources[part]] in big_sources],
-        [part for part in went if persons[sinks[part]] in big_sinks],
+        [part for part in came if persons[payers[part]] in big_sources],
+        [part for part in went if persons[payees[part]] in big_sinks],
         len(big_sources),
         len(big_sinks),
     )

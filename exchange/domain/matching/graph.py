@@ -6,9 +6,10 @@ out only its own legs; legs beyond `legs_per_pair_and_day`, and legs that repeat
 looked at; a group counts for at most its share of a value's degree. Kept in memory and rebuilt from storage.
 """
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
+from operator import attrgetter
 from typing import Final
 
 from signalexchange.patterns import Matching
@@ -20,7 +21,9 @@ __all__ = ["DAY", "Alias", "Graph", "SetAside", "hypothesis"]
 
 DAY: Final = 86_400
 _LEGS: Final = frozenset({Role.PAYMENT, Role.TRANSFER, Role.REFUND})
+_FIRST: Final = attrgetter("first")
 _FLOWS: Final = frozenset({Role.PAYMENT, Role.TRANSFER})
+_NOTHING: Final[tuple[int, int, list[Observation]]] = (-1, -1, [])
 
 
 class Graph(Identities):
@@ -36,6 +39,8 @@ class Graph(Identities):
         self._pairs: dict[tuple[int, bytes, bytes], list[Observation]] = {}
         self._news: set[int] = set()
         self._spent: dict[bytes, int] = {}
+        self._changes = 0
+        self._touched = _NOTHING
 
     def __len__(self) -> int:
         return len(self._by_place)
@@ -61,6 +66,7 @@ class Graph(Identities):
             if len(rows) >= self.rules.legs_per_pair_and_day and self._repeats(rows, seen):
                 return False
             _insert(rows, seen)
+        self._changes += 1
         self._by_place[seen.place] = seen
         self._days.setdefault(seen.last // DAY, set()).add(seen.place)
         self._types.setdefault(subject, seen.subject_type)
@@ -88,6 +94,8 @@ class Graph(Identities):
         day.discard(place)
         if not day:
             del self._days[seen.last // DAY]
+        self._changes += 1
+        self._touched = _NOTHING
         self._news.discard(place)
         if seen.role == Role.SHARED:
             self._share(seen, -1)
@@ -133,6 +141,22 @@ class Graph(Identities):
     def is_news(self, seen: Observation) -> bool:
         """Whether its group said any of its links with this observation first."""
         return seen.place in self._news
+
+    def touched(self, seen: Observation) -> list[Observation]:
+        """What is known of the one whom an observation is about, besides it: the latest of each group in its
+        window."""
+        # Every rule asks this of the same observation.
+        if self._touched[:2] != (self._changes, seen.place):
+            who = self.who(seen.subject, seen.group)
+            since, until = seen.last - self.rules.window_days * DAY, 1 << 60
+            rows = {
+                row.place: row
+                for found in (self.out_of, self.into, self.about)
+                for row in found(who, since, until)
+                if row.place != seen.place
+            }
+            self._touched = self._changes, seen.place, list(rows.values())
+        return self._touched[2]
 
     def into(self, who: Iterable[Alias], since: int, until: int) -> list[Observation]:
         """Payments and transfers to someone that began in [since, until], the latest of each group."""
@@ -193,13 +217,13 @@ def order(seen: Observation) -> tuple[int, bytes]:
 def _low(rows: Sequence[Observation], since: int) -> int:
     if not rows or rows[0].first >= since:
         return 0
-    return bisect_left(rows, (since, b""), key=order)
+    return bisect_left(rows, since, key=_FIRST)
 
 
 def _high(rows: Sequence[Observation], until: int) -> int:
     if not rows or rows[-1].first <= until:
         return len(rows)
-    return bisect_left(rows, (until + 1, b""), key=order)
+    return bisect_right(rows, until, key=_FIRST)
 
 
 def _insert(rows: list[Observation], seen: Observation) -> None:

@@ -139,9 +139,13 @@ class Identities:
         """Whether what `group` means by a token is a merchant."""
         return any(self._types.get(other) == MERCHANT for other in self.claimed(token, group))
 
-    def types(self, tokens: Iterable[bytes]) -> set[int]:
-        """Which types of identifiers there are among tokens."""
-        return {self._types.get(token, 0) for token in tokens}
+    def type_of(self, token: bytes) -> int:
+        """The IdentifierType of a token; 0 for an unknown one."""
+        return self._types.get(token, 0)
+
+    def named(self, tokens: Iterable[bytes]) -> set[bytes]:
+        """The national ids among tokens."""
+        return self._ids(tokens)
 
     def _claim(self, end: End) -> _Claim:
         claim = self._claimed.get(end)
@@ -153,10 +157,6 @@ class Identities:
             for token in tokens:
                 self._claimed[token, end[1]] = claim
         return claim
-
-    def named(self, tokens: Iterable[bytes]) -> set[bytes]:
-        """The national ids among tokens."""
-        return self._ids(tokens)
 
     def _reached(self, token: bytes, group: str, read: set[bytes]) -> list[bytes]:
         found = [token]

@@ -108,17 +108,36 @@ def _together(one: Visits, other: Visits, days: int) -> int:
     )
 
 
+def _dense(payers: list[Visits], density: int) -> tuple[list[Visits], list[bytes]]:
+    """The payers and merchants that are left when those with too few of the others have gone: of a payer's
+    cells more than the density are filled, of a merchant's as much."""
+    merchants = list(payers[0])
+    while True:
+        left = [
+            merchant
+            for merchant in merchants
+            if sum(merchant in visits for visits in payers) * 1000 >= len(payers) * density
+        ]
+        stay = [
+            visits
+            for visits in payers
+            if sum(merchant in visits for merchant in left) * 1000 > len(left) * density
+        ]
+        if len(left) == len(merchants) and len(stay) == len(payers):
+            return stay, left
+        payers, merchants = stay, left
+
+
 def _block(search: Search, own: Visits, along: Sequence[Visits]) -> Iterator[Finding]:
     """The block of a payer and those who go along, if it is large and dense enough."""
     graph, rules = search.graph, search.rules.merchant_hopping
-    payers = [own, *along]
-    shared = [merchant for merchant in own if any(merchant in visits for visits in along)]
+    payers, shared = _dense([own, *along], rules.density)
     cells = sum(merchant in visits for visits in payers for merchant in shared)
     if (
-        len(payers) < rules.payers
+        own not in payers
+        or len(payers) < rules.payers
         or len(shared) < rules.merchants
         or cells < rules.payers * rules.merchants
-        or cells * 1000 < len(payers) * len(shared) * rules.density
     ):
         return
     rows = [row for visits in payers for merchant in shared for row in visits.get(merchant, ())]

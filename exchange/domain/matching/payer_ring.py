@@ -142,7 +142,7 @@ def _sure(graph: Graph, rows: Sequence[Observation], persons: Mapping[End, int])
         person = persons[row.subject, row.group]
         claimed.setdefault(person, set()).update(graph.claimed(row.subject, row.group))
         named.setdefault(person, set()).add(row.subject_type)
-    types = {person: graph.types(tokens) for person, tokens in claimed.items()}
+    types = {person: {graph.type_of(token) for token in tokens} for person, tokens in claimed.items()}
     known = [person for person in types if NATIONAL_ID in types[person]]
     ids = len({id_ for person in known for id_ in graph.named(claimed[person])})
     more = [

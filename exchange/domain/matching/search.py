@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from exchange.domain.matching.finding import Finding
-from exchange.domain.matching.graph import DAY, Alias, Graph, order
+from exchange.domain.matching.graph import Alias, Graph, order
 from exchange.domain.matching.identity import End
 from exchange.domain.matching.observation import Observation, Role
 
@@ -97,18 +97,9 @@ def concerned(search: Search, seen: Observation, roles: Roles) -> Iterator[Obser
     """The observation, and if it links somebody anew the legs that may have become that person's."""
     if seen.role in roles:
         yield seen
-    graph = search.graph
-    if not graph.is_news(seen):
-        return
-    who = graph.who(seen.subject, seen.group)
-    since = seen.last - graph.rules.window_days * DAY
-    rows = {
-        row.place: row
-        for found in (graph.out_of, graph.into, graph.about)
-        for row in found(who, since, EVER)
-        if row.role in roles and row.place != seen.place
-    }
-    yield from in_turn(rows.values(), graph.rules.fan)
+    if search.graph.is_news(seen):
+        rows = [row for row in search.graph.touched(seen) if row.role in roles]
+        yield from in_turn(rows, search.rules.fan)
 
 
 def in_turn(rows: Iterable[Observation], most: int) -> list[Observation]:
