@@ -42,7 +42,7 @@ class Gate:
         self._now = 0
         self._known = Known(self._parameters)
         self._purchases = Purchases(self._parameters, self._known)
-        self._transfers = Transfers(self._parameters, self._known)
+        self._transfers = Transfers(self._parameters, self._known, self._purchases)
         self._refunds = Refunds(self._parameters)
         self._lines = Lines(self._parameters, self._known)
         self._rules = (self._known, self._purchases, self._transfers, self._refunds, self._lines)
@@ -72,8 +72,10 @@ class Gate:
         match flow.kind:
             case Kind.PURCHASE:
                 self._refunds.ordered(leg)
-                self._transfers.receive(leg)
-                if flow.credit:
+                if not flow.credit:
+                    self._purchases.paid(leg)
+                else:
+                    self._transfers.bought(leg)
                     worth = list(self._purchases.take(leg))
                     yield from self._publish([leg] if everything else worth)
                     for code, first, amount in self._lines.bought(leg):
@@ -83,13 +85,18 @@ class Gate:
                 worth = list(self._transfers.take(leg))
                 yield from self._publish([leg] if everything else worth)
             case Kind.REFUND:
-                order = self._refunds.refunded(leg)
-                if order is not None:
-                    leg.published = True
-                    first = order.flow.time
-                    yield self._draft(
-                        "refund-without-shipment", flow.payee, flow.payer, flow, first, flow.amount
-                    )
+                for refund, order in self._refunds.refunded(leg):
+                    if not refund.published:
+                        refund.published = True
+                        back = refund.flow
+                        yield self._draft(
+                            "refund-without-shipment",
+                            back.payee,
+                            back.payer,
+                            back,
+                            order.flow.time,
+                            back.amount,
+                        )
                 if flow.credit:
                     self._lines.refunded(leg)
             case Kind.REPAYMENT:

@@ -89,6 +89,15 @@ class Known:
         """Whether the subject is a merchant's."""
         return self.person(subject).type == MERCHANT
 
+    def is_person(self, who: Subject) -> bool:
+        """Whether `person` gave a national id or a phone: somebody this member knows."""
+        return who.type in (NATIONAL_ID, PHONE)
+
+    def tied(self, one: Subject, other: Subject) -> bool:
+        """Whether the two have a strong link in common: a firm and its owner, by the phone for instance."""
+        theirs = self._links.get(other, ())
+        return any(link in theirs for link in self._links.get(one, ()) if link.type not in WEAK_TYPES)
+
     def shares(self, value: Subject) -> int:
         """How many subjects have the value."""
         return len(self._holders.get(value, ()))

@@ -25,18 +25,35 @@ class GateParameters:
     shared_most: int = 16
     """A value that more customers have in `known_days` is a place, not a person: it isn't linked."""
 
-    purchase_least_cny: int = 500
-    """Purchases below are never published, unless split from a sum above."""
-    purchase_limit_permille: int = 300
-    """A purchase, or a day's purchases at one merchant, of that share of the line is large."""
-    purchase_history_times: int = 5
-    """Without a known limit, one of so many times the payer's mean purchase is large."""
-    purchase_history_count: int = 5
-    """Purchases of a payer in `known_days` that make a mean."""
-    purchase_large_cny: int = 3_000
-    """Without limit and mean, one of that size is large."""
+    purchase_least_cny: int = 600
+    """Purchases of a payer at a merchant within `split_hours` that add up to less are everyday life."""
     split_hours: int = 24
-    """Purchases of a payer at a merchant within count together."""
+    points: int = 3
+    """Points that publish a purchase (docs/gate.md)."""
+    purchase_large_permille: int = 600
+    """That share of the line is large: 3 points."""
+    purchase_some_permille: int = 300
+    """That share of the line is considerable: 1 point."""
+    purchase_history_times: int = 5
+    """Without a known limit, so many times the payer's mean credit purchase is large."""
+    purchase_history_count: int = 5
+    """Credit purchases of a payer in `known_days` that make a mean."""
+    purchase_large_cny: int = 3_000
+    """Without limit and mean, that sum is large."""
+    trade_days: int = 14
+    trade_none: int = 2
+    """A merchant with so few other purchases, small or not on credit, in `trade_days` has none: 3 points."""
+    trade_little: int = 6
+    """One with so few has little: 2 points."""
+    trade_some: int = 25
+    """One with more is a busy one: -3, and nothing is made of who else buys there."""
+    again_days: int = 7
+    """The payer did the like on another day or elsewhere within: 3 points. Did before that: -1, used to it.
+    The gate is younger: -1."""
+    buyers_days: int = 5
+    buyers_some: int = 2
+    buyers_many: int = 4
+    """A merchant at which so many others did so within `buyers_days` sells dear things: -1 each."""
     sharers: int = 3
     """So many buyers on credit on one device or at one address are a sign (up to `shared_most`)."""
     sign_days: int = 7
@@ -44,23 +61,33 @@ class GateParameters:
 
     pass_hours: int = 72
     """Money sent on within is passed on."""
-    pass_least_cny: int = 500
+    pass_least_cny: int = 600
     """Legs, or sums of legs, below are never published."""
     pass_returns_permille: int = 700
     """An account that sends on that share, up to all, of what it received passes on."""
-    payout_days: int = 14
-    """A business that pays persons on two days within is one that pays out."""
+    busy_legs: int = 40
+    """An account with more legs in or out in `pass_hours` settles for many: its balance tells nothing."""
+    partner_days: int = 7
+    """Who paid the other so long ago or longer is a partner in business, not a hop."""
+    pass_payees: int = 5
+    """One sum sent on to more is a payroll of a kind: a foreman's, say."""
+    burst_hours: int = 24
+    repeat_hours: int = 84
+    repeat_least_cny: int = 1_000
+    """Payments of one to another within `repeat_hours` that add up to so much are published."""
+    payout_days: int = 7
+    """A business that pays new payees on two days within pays out."""
     regular_days: int = 45
     """A payment like one to the same payee 20 to so many days ago is regular: salary, rent."""
 
     refund_hours: int = 6
     """A refund of an order so young is too early for goods to have come back."""
-    refund_least_cny: int = 300
+    refund_least_cny: int = 600
     """Refunds below are never published."""
 
     repaid_least_cny: int = 1_000
     """Repayments below open no cycle."""
-    repaid_use_permille: int = 500
+    repaid_use_permille: int = 300
     """The line's use, or the sum repaid, as a share of the limit, above which repaying was not routine."""
     respend_hours: int = 48
     """Credit purchases within that make up `respend_permille` of what was repaid complete the cycle."""
