@@ -51,8 +51,8 @@ def scenario(seed: int, folder: Path, people: int, merchants: int, days: int) ->
 @click.option(
     "--seed", "seeds", type=int, multiple=True, help="Evaluate this city instead of fresh ones; repeat."
 )
-@click.option("--people", type=int, default=_SIZE.people, show_default=True, help="In each city.")
-@click.option("--merchants", type=int, default=_SIZE.merchants, show_default=True, help="In each city.")
+@click.option("--people", type=int, default=1_400, show_default=True, help="In each city.")
+@click.option("--merchants", type=int, default=130, show_default=True, help="In each city.")
 @plain_errors
 def evaluate(folder: Path, cities: int, seeds: tuple[int, ...], people: int, merchants: int) -> None:
     """Look for planted actors in cities that nobody set a parameter on, and report precision and recall.
