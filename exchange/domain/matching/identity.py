@@ -124,7 +124,7 @@ class Identities:
         found: dict[End, int] = {}
         for end in sorted(claims, key=lambda end: (len(claims[end].tokens), end)):
             claim = claims[end]
-            met = (number for token in claim.tokens for number in people.get(token, ()))
+            met = (number for token in sorted(claim.tokens) for number in people.get(token, ()))
             number = next((one for one in met if len(ids[one] | claim.ids) < 2), len(ids))
             found[end] = number
             if number < len(ids):
