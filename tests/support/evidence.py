@@ -1,11 +1,12 @@
 """Random evidence for matching: a few groups tell, of few people and close together, what makes patterns."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from hypothesis import strategies as st
 
 from exchange.domain.matching.changes import Changes
+from exchange.domain.matching.finding import Finding
 from exchange.domain.matching.joining import RULES
 from exchange.domain.matching.match import Verdict
 from exchange.domain.matching.matcher import Matcher
@@ -200,14 +201,25 @@ def run(matcher: Matcher, steps: Sequence[Step], now: int = NOW) -> Matcher:
     return matcher
 
 
+def found_again(matcher: Matcher, rows: Iterable[Observation]) -> list[Finding]:
+    """What the rules find once more, told by enough groups, from whatever was accepted."""
+    return [
+        finding
+        for row in rows
+        for pattern, rule in RULES.items()
+        if row.place in matcher.graph
+        and row.role in rule.ROLES
+        and row.place not in matcher.ledger.refuted(pattern)
+        for finding in rule.find(matcher._view(pattern), row)
+        if matcher._told(finding)
+    ]
+
+
 def ask_again(matcher: Matcher, steps: Sequence[Step]) -> Matcher:
-    """Have the rules look once more, from every observation that was accepted."""
-    for step in steps:
-        for row in step.rows if isinstance(step, Batch) else ():
-            for pattern, rule in RULES.items():
-                if row.place in matcher.graph and row.role in rule.ROLES:
-                    for finding in rule.find(matcher._view(pattern), row):
-                        matcher._accept(finding, NOW)
+    """Have matches hold all that the rules find once more."""
+    rows = [row for step in steps if isinstance(step, Batch) for row in step.rows]
+    for finding in found_again(matcher, rows):
+        matcher._accept(finding, NOW)
     return matcher
 
 

@@ -120,6 +120,9 @@ class Joiner:
             key=lambda item: (item.principal, item.seen.first, item.seen.place),
             reverse=True,
         )
+        # From each who tells of each subject first: a group may see more of one than of another.
+        first = {(item.seen.subject, item.seen.group): item for item in reversed(seeds)}
+        seeds.sort(key=lambda item: first[item.seen.subject, item.seen.group] is not item)
         found: dict[bytes, Finding] = {}
         for item in seeds[:_SEARCHES]:
             for finding in rule.find(graph, item.seen):
