@@ -40,6 +40,8 @@ class Gate:
     def __init__(self, parameters: GateParameters | None = None) -> None:
         self._parameters = parameters if parameters is not None else GateParameters()
         self._now = 0
+        self.held_back = 0
+        """Rows worth publishing that were not, as the hub takes no more on their subject."""
         self._known = Known(self._parameters)
         self._purchases = Purchases(self._parameters, self._known)
         self._transfers = Transfers(self._parameters, self._known, self._purchases)
@@ -76,14 +78,12 @@ class Gate:
                     self._purchases.paid(leg)
                 else:
                     self._transfers.bought(leg)
-                    worth = list(self._purchases.take(leg))
-                    yield from self._publish([leg] if everything else worth)
+                    yield from self._publish([leg] if everything else list(self._purchases.take(leg)))
                     for code, first, amount in self._lines.bought(leg):
                         yield from self._publish(self._purchases.sign(leg.payer, flow.time))
                         yield self._draft(code, flow.payer, None, flow, first, Decimal(amount) / 100)
             case Kind.TRANSFER:
-                worth = list(self._transfers.take(leg))
-                yield from self._publish([leg] if everything else worth)
+                yield from self._publish([leg] if everything else list(self._transfers.take(leg)))
             case Kind.REFUND:
                 for refund, order in self._refunds.refunded(leg):
                     if not refund.published:
@@ -108,6 +108,9 @@ class Gate:
             if leg.published or (flow.kind is Kind.PURCHASE and not flow.credit):
                 continue
             leg.published = True
+            if not self._known.speak(flow.payer, self._now):
+                self.held_back += 1
+                continue
             code = "credit-purchase" if flow.kind is Kind.PURCHASE else "pass-through"
             yield self._draft(code, flow.payer, flow.payee, flow, flow.time, flow.amount)
 

@@ -29,13 +29,17 @@ class Known:
         self._holders: dict[Subject, dict[Subject, None]] = {}
         self._seen: dict[Subject, int] = {}
         self._said: Window[tuple[Subject, Subject], None] = Window(parameters.link_days * DAY)
+        self._spoken: Window[Subject, None] = Window(parameters.valid_days * DAY)
+        self._named: Window[Subject, None] = Window(parameters.valid_days * DAY)
+        self._windows = (self._said, self._spoken, self._named)
 
     def __len__(self) -> int:
-        return len(self._seen) + len(self._said)
+        return len(self._seen) + sum(len(window) for window in self._windows)
 
     def advance(self, now: int) -> None:
         """Forget what is older than its window at `now`."""
-        self._said.advance(now)
+        for window in self._windows:
+            window.advance(now)
         before = now - self._parameters.known_days * DAY
         while self._seen:
             subject = next(iter(self._seen))
@@ -112,9 +116,21 @@ class Known:
 
     def say(self, subject: Subject, now: int) -> tuple[Subject, ...]:
         """Up to eight links that are due to be said of a subject; from now on they are said."""
+        most = self._parameters.links_most
         due: list[Subject] = []
         for link in self.links(subject):
-            if len(due) < MAX_LINKS and not self._said.get((subject, link)):
+            if len(due) == MAX_LINKS or len(self._named.get(subject)) >= most:
+                break
+            if not self._said.get((subject, link)) and len(self._named.get(link)) < most:
                 due.append(link)
                 self._said.add((subject, link), now, None)
+                self._named.add(subject, now, None)
+                self._named.add(link, now, None)
         return tuple(due)
+
+    def speak(self, subject: Subject, now: int) -> bool:
+        """Count a signal on a subject in; False where there are as many as the hub takes."""
+        if len(self._spoken.get(subject)) >= self._parameters.signals_most:
+            return False
+        self._spoken.add(subject, now, None)
+        return True

@@ -15,6 +15,20 @@ from signalexchange.signals import Subject
 
 
 @dataclass(slots=True)
+class Cycle:
+    """A repayment, made at once or in parts within a day, and what was bought on the line since; cents.
+
+    `used` is the use of the line before, as far as it is known.
+    """
+
+    began: int
+    repaid: int
+    last: int
+    used: int
+    bought: int = 0
+
+
+@dataclass(slots=True)
 class Line:
     """One line: use and limit in cents (0 unknown), when it was last quiet, and the cycle that may be on.
 
@@ -27,8 +41,7 @@ class Line:
     use: int = 0
     rising_since: int | None = None
     told: bool = False
-    repaid: Leg | None = None
-    respent: int = 0
+    cycle: Cycle | None = None
 
 
 class Lines:
@@ -60,14 +73,13 @@ class Lines:
         line = self._line(leg.flow.payer, leg.flow)
         line.use += leg.cents
         now = leg.flow.time
-        if line.repaid is not None:
-            repaid = line.repaid
-            line.respent += leg.cents
-            if now - repaid.flow.time > figures.respend_hours * HOUR:
-                line.repaid = None
-            elif line.respent * 1_000 >= repaid.cents * figures.respend_permille:
-                line.repaid = None
-                yield "repay-and-respend", repaid.flow.time, repaid.cents
+        if (cycle := line.cycle) is not None:
+            cycle.bought += leg.cents
+            if now - cycle.last > figures.respend_hours * HOUR:
+                line.cycle = None
+            elif self._is_worth(cycle, line):
+                line.cycle = None
+                yield "repay-and-respend", cycle.began, cycle.repaid
         if not line.limit:
             return
         if line.rising_since is None and line.use * 1_000 > line.limit * figures.quiet_permille:
@@ -83,18 +95,27 @@ class Lines:
 
     def repaid(self, leg: Leg) -> None:
         """A repayment came in."""
-        figures = self._parameters
-        line = self._line(self._owner(leg.flow), leg.flow)
-        high = max(line.use, leg.cents)
-        if leg.cents >= figures.repaid_least_cny * 100 and (
-            not line.limit or high * 1_000 >= line.limit * figures.repaid_use_permille
-        ):
-            line.repaid, line.respent = leg, 0
+        line, now = self._line(self._owner(leg.flow), leg.flow), leg.flow.time
+        cycle = line.cycle
+        if cycle is None or cycle.bought or now - cycle.began > self._parameters.split_hours * HOUR:
+            line.cycle = cycle = Cycle(now, 0, now, line.use)
+        cycle.repaid += leg.cents
+        cycle.last = now
         self._lower(line, leg)
 
     def refunded(self, leg: Leg) -> None:
         """A refund to the line came in."""
         self._lower(self._line(leg.flow.payee, leg.flow), leg)
+
+    def _is_worth(self, cycle: Cycle, line: Line) -> bool:
+        figures = self._parameters
+        if cycle.repaid < figures.repaid_least_cny * 100:
+            return False
+        if cycle.bought * 1_000 < cycle.repaid * figures.respend_permille:
+            return False
+        # What was used before the gate began to watch it can't know: then the repayment itself shows it.
+        known = cycle.used >= cycle.repaid and line.limit
+        return not known or cycle.used * 1_000 >= line.limit * figures.repaid_use_permille
 
     def _lower(self, line: Line, leg: Leg) -> None:
         line.use = max(0, line.use - leg.cents)

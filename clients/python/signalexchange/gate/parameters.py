@@ -4,10 +4,6 @@ from dataclasses import dataclass
 
 from signalexchange.errors import ConfigError
 
-_POSITIVE = frozenset(
-    {"valid_days", "link_days", "known_days", "pass_hours", "respend_hours", "refund_hours", "exhaust_days"}
-)
-
 
 @dataclass(frozen=True, slots=True)
 class GateParameters:
@@ -16,18 +12,23 @@ class GateParameters:
     Raises ConfigError for a figure below 0, a share above 1,000, or a window of nothing.
     """
 
-    valid_days: int = 90
+    valid_days: int = 60
     """A signal expires so long after the day its fact was last seen; at most the rulebook's retention."""
-    link_days: int = 7
-    """A subject's link is said again when it was last said so long ago."""
+    link_days: int = 40
+    """A subject's link is said again when it was last said so long ago: sooner than matching forgets it."""
+    links_most: int = 32
+    """Links said of one subject, or to one value, in `valid_days`; the rulebook's links_per_subject."""
+    signals_most: int = 200
+    """Signals on one subject in `valid_days`; the rulebook's signals_per_subject. More are held back."""
     known_days: int = 45
     """What is known of a customer is forgotten so long after the customer was last seen."""
     shared_most: int = 16
     """A value that more customers have in `known_days` is a place, not a person: it isn't linked."""
 
     purchase_least_cny: int = 600
-    """Purchases of a payer at a merchant within `split_hours` that add up to less are everyday life."""
+    """Sums that a payer spends on credit at a merchant at once and that are less are everyday life."""
     split_hours: int = 24
+    """Purchases, or repayments, within are one sum that was split."""
     points: int = 3
     """Points that publish a purchase (docs/gate.md)."""
     purchase_large_permille: int = 600
@@ -50,6 +51,8 @@ class GateParameters:
     again_days: int = 7
     """The payer did the like on another day or elsewhere within: 3 points. Did before that: -1, used to it.
     The gate is younger: -1."""
+    burst_hours: int = 24
+    """Somebody else did there within: 1 point."""
     buyers_days: int = 5
     buyers_some: int = 2
     buyers_many: int = 4
@@ -71,24 +74,23 @@ class GateParameters:
     """Who paid the other so long ago or longer is a partner in business, not a hop."""
     pass_payees: int = 5
     """One sum sent on to more is a payroll of a kind: a foreman's, say."""
-    burst_hours: int = 24
     repeat_hours: int = 84
     repeat_least_cny: int = 1_000
     """Payments of one to another within `repeat_hours` that add up to so much are published."""
     payout_days: int = 7
-    """A business that pays new payees on two days within pays out."""
+    """A business without trade that pays three new payees within pays out; three on a day are a payroll."""
     regular_days: int = 45
     """A payment like one to the same payee 20 to so many days ago is regular: salary, rent."""
 
     refund_hours: int = 6
     """A refund of an order so young is too early for goods to have come back."""
     refund_least_cny: int = 600
-    """Refunds below are never published."""
+    """Refunds of a merchant to a customer within `refund_hours` that add up to less are not published."""
 
     repaid_least_cny: int = 1_000
-    """Repayments below open no cycle."""
+    """Sums repaid that are less are no cycle."""
     repaid_use_permille: int = 300
-    """The line's use, or the sum repaid, as a share of the limit, above which repaying was not routine."""
+    """Use of a line, as far as it is known, below which repaying it is routine."""
     respend_hours: int = 48
     """Credit purchases within that make up `respend_permille` of what was repaid complete the cycle."""
     respend_permille: int = 700
@@ -98,7 +100,7 @@ class GateParameters:
     """It was drawn that far within so many days."""
     quiet_permille: int = 300
     """Below that use a line is quiet."""
-    quiet_days: int = 30
+    quiet_days: int = 21
     """A line must have been quiet so long before."""
 
     ungated: bool = False
@@ -107,10 +109,12 @@ class GateParameters:
     def __post_init__(self) -> None:
         for name in self.__slots__:
             value = getattr(self, name)
-            if value < (1 if name in _POSITIVE else 0) or (name.endswith("_permille") and value > 1_000):
+            window = name.endswith(("_days", "_hours"))
+            if value < int(window) or (name.endswith("_permille") and value > 1_000):
                 raise ConfigError(f"gate parameter {name} is out of range")
 
     @classmethod
     def everything(cls) -> "GateParameters":
         """No gate: what a member, or all of them together, could have matched with their own data."""
-        return cls(refund_least_cny=0, ungated=True)
+        most = 1_000_000
+        return cls(refund_least_cny=0, links_most=most, signals_most=most, shared_most=most, ungated=True)

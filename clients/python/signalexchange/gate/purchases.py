@@ -23,7 +23,8 @@ from signalexchange.signals import Subject
 @dataclass(slots=True, eq=False)
 class Sum:
     """What a payer spent at a merchant within a day. `points` are those of the sum alone; `again` says that
-    the payer did the like within days, `burst` that somebody else did the same day.
+    the payer did the like within days, `burst` that somebody else did the same day, `counted` that it is
+    among those that others are compared with.
     """
 
     payer: Subject
@@ -34,6 +35,7 @@ class Sum:
     points: int = 0
     again: bool = False
     burst: bool = False
+    counted: bool = False
 
 
 class Purchases:
@@ -121,22 +123,19 @@ class Purchases:
         current.points = self._points(current, leg, others)
         touched = [current]
         if others <= figures.trade_some:
-            like = self._quiet.get(current.payer)
-            for each in like:
+            for each in self._quiet.get(current.payer):
                 if each.merchant != current.merchant or each.began // DAY != current.began // DAY:
                     current.again = each.again = True
                     touched.append(each)
-            if current not in like:
-                self._quiet.add(current.payer, time, current)
-            there = self._buyers.get(current.merchant)
-            for each in there:
-                if each.payer != current.payer and each.began > time - DAY:
+            for each in self._buyers.get(current.merchant):
+                if each.payer != current.payer and each.began > time - figures.burst_hours * HOUR:
                     current.burst = each.burst = True
                     touched.append(each)
-            if current not in there:
+            if not current.counted:
+                current.counted = True
+                self._quiet.add(current.payer, time, current)
                 self._buyers.add(current.merchant, time, current)
-        if not self._dear.get(current.payer) or self._dear.get(current.payer)[-1] != current.began:
-            self._dear.add(current.payer, time, current.began)
+        self._dear.add(current.payer, time, current.began)
         for each in touched:
             if each.points + 3 * each.again + each.burst >= figures.points:
                 yield from each.parts
