@@ -1,7 +1,7 @@
 """What a member sees of a match: its own, and of others nothing that it could read out by adding signals."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from signalexchange.roster import RosterChain
 from signalexchange.v1.identifier_pb2 import PartyKind
@@ -119,6 +119,7 @@ def test_own_legs_dont_move_what_a_member_sees_of_others(
 ) -> None:
     matcher = run(new_matcher(), [Batch(tuple(rows))])
     before = {match.match_id: figures(match) for match in seen_by(matcher, group)}
+    known = {key for match in standing(matcher) for key in match.instances}
     # Legs alone: a link may take down what it makes one person's.
     legs = [
         row._replace(place=1000 + row.place, group=group, member=f"{group}-bank", links=())
@@ -126,10 +127,12 @@ def test_own_legs_dont_move_what_a_member_sees_of_others(
         if row.role not in (Role.LINK, Role.SHARED)
     ]
     matcher.observe(legs, NOW)
-    after = {match.match_id: match for match in seen_by(matcher, group)}
-    assert {match_id: figures(after[match_id]) for match_id in before} == before
-    new = [match for match_id, match in after.items() if match_id not in before and match.signal_ids]
-    assert {figures(match) for match in new} <= {(0, 0, ())}
+    found = {key: item for match in standing(matcher) for key, item in match.instances.items()}
+    # Not where legs merely had the rules look again, and see what they might have before.
+    assume(all(key in known or max(item.evidence) > 1000 for key, item in found.items()))
+    after = {match.match_id: figures(match) for match in seen_by(matcher, group)}
+    assert {match_id: after[match_id] for match_id in before} == before
+    assert {after[match_id] for match_id in after.keys() - before.keys()} <= {(0, 0, ())}
 
 
 def figures(match: MatchMessage) -> tuple[int, int, tuple[int, ...]]:
