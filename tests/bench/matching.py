@@ -41,8 +41,12 @@ class Filled:
 
     size: int
     process: Process
-    bytes_each: float
+    bytes_each: float = 0.0
     runs: dict[str, list[list[float]]] = field(default_factory=dict)
+
+    async def ready(self) -> None:
+        """Wait until it is filled."""
+        self.bytes_each = (await _read(self.process))["bytes"]
 
     async def measure(self, what: str, command: str) -> None:
         self.runs.setdefault(what, []).append(await _ask(self.process, f"{command} {ARRIVALS}"))
@@ -68,6 +72,8 @@ async def matching(world: World, effort: Effort) -> list[Result]:
     """Median and 99th percentile of an arrival at the largest store against the smallest; memory."""
     async with AsyncExitStack() as stack:
         filled = [await stack.enter_async_context(_filled(size)) for size in effort.sizes]
+        for each in filled:
+            await each.ready()
         commands = {"ordinary": "ordinary"} | {name: f"hub {kind}" for name, kind in HUBS.items()}
         for what, command in commands.items():
             for _ in range(effort.runs + 1):
@@ -84,8 +90,7 @@ async def _filled(size: int) -> AsyncIterator[Filled]:
         sys.executable, "-m", "tests.bench.arrivals", str(size), stdin=PIPE, stdout=PIPE, limit=LINE
     )
     try:
-        ready = await _read(process)
-        yield Filled(size, process, ready["bytes"])
+        yield Filled(size, process)
     finally:
         if process.returncode is None:
             process.kill()

@@ -3,7 +3,8 @@
 Invariants: the same seed and size give the same stream; places and times ascend; how many people, shops and
 accounts there are grows with the size, so that an ordinary one has as many neighbours in a large store as in
 a small one, while the favourites have more: shops are chosen as Zipf says (the n-th with 1/n), people and
-accounts with a lighter tail. One in `SCHEME_EVERY` begins a funds loop.
+accounts with a lighter tail. A person has one bank; half of the transfers are the payee's bank's report. One
+in `SCHEME_EVERY` begins a funds loop.
 """
 
 import random
@@ -131,7 +132,10 @@ class Traffic:
         roles = (Role.PAYMENT, Role.TRANSFER, Role.REFUND, Role.CYCLE, Role.LINE, Role.LINK, Role.SHARED)
         (role,) = self._random.choices(roles, (450, 400, 40, 40, 20, 49, 1))
         person, band = self.person(), self._random.randrange(65, 95)
-        bank, lender = self._random.choice(BANKS), self._random.choice(LENDERS)
+        # Everybody has one bank and keeps to a lender but for one purchase in five.
+        bank, lender = BANKS[person % 2], LENDERS[person // 2 % 2]
+        if self._random.random() < 0.2:
+            lender = self._random.choice(LENDERS)
         phone, account = (token(PHONE, person), PHONE), (token(ACCOUNT, person), ACCOUNT)
         shop = token(SHOP, self.shop()), SHOP
         if role == Role.PAYMENT:
@@ -143,6 +147,8 @@ class Traffic:
             payee = token(ACCOUNT, other), ACCOUNT
             if self._random.random() < 0.3:
                 payee = token(IBAN, self.shop()), IBAN
+            if self._random.random() < 0.5:
+                return self.said(BANKS[other % 2], role, account, payee, band=band)
             return self.said(bank, role, account, payee, (phone, (token(ID, person), ID)), band=band)
         if role == Role.REFUND:
             links = (self.device_of(person), self.address_of(person))
