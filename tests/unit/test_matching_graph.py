@@ -77,7 +77,8 @@ def test_a_value_is_set_aside_by_several_groups_alone() -> None:
     mine = [linked("a", f"phone {n}", "device d") for n in range(10 * limit)]
     graph = graph_of(*mine)
     assert graph.set_aside(token("device d")) is None, "one group alone sets nothing aside"
-    for n in range(limit):
+    for n in range(limit + 1):
+        assert graph.set_aside(token("device d")) is None, "what the others say is within the limit"
         graph.add(linked("b", f"phone b{n}", "device d"))
     aside = graph.set_aside(token("device d"))
     assert aside is not None
@@ -89,11 +90,17 @@ def test_a_value_is_set_aside_by_several_groups_alone() -> None:
 
 
 def test_the_same_subject_seen_by_two_groups_counts_once() -> None:
+    graph = graph_of(*(linked(group, f"phone {n}", "device d") for group in "abc" for n in range(10)))
+    assert graph.degree(token("device d"))[0] == 10
+
+
+def test_a_group_that_knows_a_value_as_everybodys_joins_nobody_by_it() -> None:
     limit = RULES.degrees.device
-    graph = graph_of(
-        *(linked(group, f"phone {n}", "device d") for group in "ab" for n in range(limit * 6 // 10))
-    )
-    assert graph.degree(token("device d"))[0] == limit * 6 // 10
+    graph = graph_of(*(linked("a", f"phone {n}", "device d") for n in range(limit + 1)))
+    graph.add(linked("b", "phone 1", "device d"))
+    assert graph.holders(token("device d")) == [(token("phone 1"), "b")]
+    assert token("device d") in graph.values([(token("phone 1"), None)])
+    assert token("device d") not in graph.values([(token("phone 2"), None)])
 
 
 def test_two_groups_say_that_a_value_is_shared() -> None:

@@ -95,7 +95,7 @@ def test_everybody_meets_at_popular_merchants() -> None:
     popular = RULES.merchant_hopping.popular
     crowd = [
         paid(GROUPS[n % 3], f"phone x{n}", f"merchant {merchant}", 900, n / 9)
-        for n in range(popular + 1)
+        for n in range(2 * popular)
         for merchant in range(3)
     ]
     assert found_at_once(merchant_hopping, [*crowd, *BLOCK]) == {}

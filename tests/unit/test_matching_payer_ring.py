@@ -85,7 +85,9 @@ def test_a_family_among_many_is_none() -> None:
     ]
     assert found(payer_ring, family)
     limit = 4 * 1000 // RULES.payer_ring.share
-    others = [paid(("lotus", "shop")[n % 2], f"phone x{n}", "merchant m", 900, n / 9) for n in range(limit)]
+    others = [
+        paid(("lotus", "shop")[n % 2], f"phone x{n}", "merchant m", 900, n / 9) for n in range(2 * limit)
+    ]
     assert found(payer_ring, [*others, *family]) == {}
 
 

@@ -81,3 +81,17 @@ def test_money_long_after_is_none() -> None:
         sent("north", "merchant m", "phone 1", 1900, 2 + RULES.refund_loop.hours + 1),
     ]
     assert found(refund_loop, rows) == {}
+
+
+def test_each_bank_knows_its_own_side() -> None:
+    """The merchant's bank says who paid, the payer's bank who was paid; both report the transfer."""
+    rows = [
+        refunded("phone 1", "merchant m", 2000, 0, 3),
+        sent("north", "iban m", "iban 1", 1850, 9, "merchant m"),
+        linked("south", "iban 1", "phone 1", at=9),
+    ]
+    assert found(refund_loop, rows) == {}, "north doesn't know whom it paid, and south said nothing of it"
+    twin = sent("south", "iban m", "iban 1", 1850, 9.1)
+    for order in ([*rows, twin], [twin, *rows]):
+        (finding,) = found(refund_loop, order).values()
+        assert set(finding.evidence) == {rows[0].place, rows[1].place, twin.place}

@@ -105,12 +105,9 @@ class Identity(Record):
 
 
 class Degrees(Record):
-    """From how many neighbours on a value is set aside, by what it is.
+    """From how many neighbours on a value is set aside, by what it is: those that are stated besides the group
+    that states most, so that no group alone sets a value aside."""
 
-    A group counts for at most `group_share` permille of the limit, so that no group alone sets a value aside.
-    """
-
-    group_share: Annotated[int, Field(strict=True, ge=1, le=999)]
     device: Count
     address: Count
     phone: Count

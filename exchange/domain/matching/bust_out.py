@@ -1,7 +1,7 @@
 """Bust-out: one person's lines at several institutions, little used for long, drawn to the limit within days.
 
 Each lender sees one line exhausted, as happens in honest life; several at once are the end of a plan not to
-repay. Source: FATF and industry typologies of bust-out fraud; docs/matching.md.
+repay. Source: lenders' typology of bust-out (or sleeper) fraud; docs/matching.md.
 
 Invariants: a line is one member's of one token; an instance is what one token's lines of one day are in it.
 """

@@ -11,13 +11,14 @@ far below the mean are noise; a merchant's account is none; an instance is what 
 and where it went.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from exchange.domain.matching.finding import Finding, Part, Pattern, Subject, evidence_of, instance_key
 from exchange.domain.matching.graph import DAY, Alias, Graph
 from exchange.domain.matching.movement import Movement, movements, returned
-from exchange.domain.matching.observation import MERCHANT, Observation, Role
+from exchange.domain.matching.observation import CENTS, MERCHANT, Observation, Role
 from exchange.domain.matching.parts import subjects
 from exchange.domain.matching.scatter import gathered
 from exchange.domain.matching.search import Search, bounded, concerned
@@ -49,31 +50,37 @@ def _find(search: Search, seen: Observation) -> Iterator[Finding]:
     window = rules.hours * HOUR
     done: set[tuple[bytes, int]] = set()
     for leg in concerned(search, seen, _LEGS):
-        for token, group, later in _accounts(search, leg, window):
-            who = search.graph.who(token, group)
+        for token, groups, later in _accounts(search, leg, window):
+            who = search.graph.whoever((token, group) for group in groups)
             for day in _days(search, who, leg.first, window, later):
                 if (token, day) not in done:
                     done.add((token, day))
-                    account = _account(search, who, day * DAY, window)
-                    if account is not None:
-                        yield from _collected(search, account, day)
-                        yield from gathered(search, account.who, account.into, day)
+                    for account in _readings(search, who, day * DAY, window):
+                        findings = [
+                            *_collected(search, account, day),
+                            *gathered(search, who, account.into, day),
+                        ]
+                        yield from findings
+                        if findings:
+                            break
 
 
-def _accounts(search: Search, leg: Observation, window: int) -> Iterator[tuple[bytes, str, int]]:
-    """Accounts whose money the leg may be part of, and how much later it may have come to them."""
+def _accounts(search: Search, leg: Observation, window: int) -> Iterator[tuple[bytes, list[str], int]]:
+    """Accounts whose money the leg may be part of, who says whose they are, and how much later the money may
+    have come to them."""
     graph = search.graph
     if leg.role == Role.PAYMENT:
         payer = graph.who(leg.subject, leg.group)
         for row in search.into(payer, Role.TRANSFER, leg.first, leg.first + 2 * window):
-            yield row.subject, row.group, window
+            yield row.subject, graph.reporters(row), window
         return
-    yield leg.counterparty, leg.group, 0
-    yield leg.subject, leg.group, 0
+    groups = graph.reporters(leg)
+    yield leg.counterparty, groups, 0
+    yield leg.subject, groups, 0
     # The leg may have been scattered to be gathered one account further.
-    middle = graph.who(leg.counterparty, leg.group)
+    middle = graph.whoever((leg.counterparty, group) for group in groups)
     for row in search.out_of(middle, Role.TRANSFER, leg.first, leg.first + window):
-        yield row.counterparty, row.group, window
+        yield row.counterparty, graph.reporters(row), window
 
 
 def _days(search: Search, who: list[Alias], time: int, window: int, later: int) -> list[int]:
@@ -92,21 +99,39 @@ def _days(search: Search, who: list[Alias], time: int, window: int, later: int) 
     return sorted({row.first // DAY for row in into if row.first <= time + later})
 
 
-def _account(search: Search, who: list[Alias], start: int, window: int) -> Account | None:
-    """The account in the window that begins at a midnight; None where it can't have collected."""
+def _readings(search: Search, who: list[Alias], start: int, window: int) -> Iterator[Account]:
+    """The account in the window that begins at a midnight: as all tell, and then without each group that
+    tells most, or more than is looked at, or that payers or payees are the holder: no group hides others'.
+    """
     graph, rules = search.graph, search.rules.collecting_account
     until = start + DAY + window
     into, out = search.into(who, Role.TRANSFER, start, until), search.out_of(who, Role.TRANSFER, start, until)
-    sources, sinks = {row.subject for row in into}, {row.counterparty for row in out}
-    if len(sources) < rules.sources and len(sinks) < rules.payers:
-        return None
+    legs, cents = Counter(row.group for row in into + out), Counter[str]()
+    for row in into + out:
+        cents[row.group] += CENTS[row.band]
+    most = {max(cents, key=lambda group: (cents[group], group))} if len(cents) > 2 else set()
+    ends = {*(row.subject for row in into), *(row.counterparty for row in out)}
+    most |= {group for group in cents if legs[group] >= graph.rules.fan}
+    most |= {scope for token, scope in who if scope is not None and token in ends}
+    for without in ("", *sorted(most)):
+        own = {token for token, scope in who if scope is None or scope != without}
+        came = [row for row in into if row.group != without and row.subject not in own]
+        went = [row for row in out if row.group != without and row.counterparty not in own]
+        sources, sinks = {row.subject for row in came}, {row.counterparty for row in went}
+        if len(sources) >= rules.sources or len(sinks) >= rules.payers:
+            account = _account(graph, who, came, went)
+            if any(part.first < start + DAY for part in account.into):
+                yield account
+
+
+def _account(
+    graph: Graph, who: list[Alias], into: Sequence[Observation], out: Sequence[Observation]
+) -> Account:
     since = max(_known_since(into, graph.rules.fan), _known_since(out, graph.rules.fan))
-    own = {token for token, _ in who}
-    apart = {token for token in sources | sinks if token in own or graph.set_aside(token) is not None}
+    ends = {*(row.subject for row in into), *(row.counterparty for row in out)}
+    apart = {token for token in ends if graph.set_aside(token) is not None}
     came = movements(row for row in into if row.first >= since and row.subject not in apart)
     went = movements(row for row in out if row.first >= since and row.counterparty not in apart)
-    if not any(part.first < start + DAY for part in came):
-        return None
     payers = {part: (part.heads[0].subject, part.heads[0].group) for part in came}
     payees = {part: (part.heads[0].counterparty, part.heads[0].group) for part in went}
     persons = graph.persons([*payers.values(), *payees.values()])
@@ -173,14 +198,15 @@ def _paid_at_sources(search: Search, account: Account) -> list[Observation]:
     """Purchases on credit at the sources by most of the sinks; none where they are fewer."""
     graph, rules = search.graph, search.rules.collecting_account
     since = account.into[0].first - rules.hours * HOUR
-    ends = {(part.heads[0].subject, part.heads[0].group) for part in account.into}
+    ends = {(leg.subject, leg.group) for part in account.into for leg in part.legs}
     sources = [graph.who(*end) for end in sorted(ends) if graph.is_business(*end)]
     found: list[Observation] = []
     payers = 0
-    for token, group in sorted(
-        {(part.heads[0].counterparty, part.heads[0].group) for part in account.out_of}
-    ):
-        sink = graph.who(token, group)
+    told: dict[bytes, set[str]] = {}
+    for leg in (leg for part in account.out_of for leg in part.legs):
+        told.setdefault(leg.counterparty, set()).add(leg.group)
+    for token, groups in sorted(told.items()):
+        sink = graph.whoever((token, group) for group in groups)
         until = account.out_of[-1].first
         rows = [row for source in sources for row in search.between(Role.PAYMENT, sink, source, since, until)]
         payers += bool(rows)

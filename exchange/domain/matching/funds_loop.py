@@ -2,8 +2,8 @@
 
 The credit drawn in a sham purchase comes back to the payer within a day, less a fee of 3 to 15 %. The legs
 are reported by whoever sees them: the lender the purchase, the banks the transfers. Source: SPC/SPP
-interpretation of 2009 on credit cards, as revised by 法释〔2018〕19号, on fictitious transactions that pay
-cash to card holders; docs/matching.md.
+interpretation of 2009 on credit cards, article 7 (article 12 as revised by 法释〔2018〕19号): fictitious
+transactions that pay cash to card holders; docs/matching.md.
 """
 
 from collections.abc import Iterator

@@ -15,6 +15,7 @@ from typing import Final
 from signalexchange.patterns import Matching
 
 from exchange.domain.matching.identity import Alias, Identities, SetAside
+from exchange.domain.matching.movement import SLOT, is_same
 from exchange.domain.matching.observation import Observation, Role
 
 __all__ = ["DAY", "Alias", "Graph", "SetAside", "hypothesis"]
@@ -142,6 +143,12 @@ class Graph(Identities):
         """Whether its group said any of its links with this observation first."""
         return seen.place in self._news
 
+    def reporters(self, leg: Observation) -> list[str]:
+        """Groups that report the same money as a leg, its own first: each knows whose accounts they are."""
+        pair = [(leg.subject, None)], [(leg.counterparty, None)]
+        near = self.between(leg.role, *pair, leg.first - 2 * SLOT, leg.first + 2 * SLOT)
+        return [leg.group, *sorted({row.group for row in near if is_same(row, leg)} - {leg.group})]
+
     def touched(self, seen: Observation) -> list[Observation]:
         """What is known of the one whom an observation is about, besides it: the latest of each group in its
         window."""
@@ -178,11 +185,18 @@ class Graph(Identities):
         for token, scope in source:
             for other, other_scope in sink:
                 rows = self._pairs.get((role, token, other))
-                if rows and not (scope and other_scope and scope != other_scope):
+                if not rows:
+                    continue
+                near = rows[_low(rows, since) : _high(rows, until)]
+                if scope and other_scope and scope != other_scope:
+                    # One knows whose account it left, the other whose it came to: both must report it.
+                    near = _told_by_both(near, scope, other_scope)
+                    group = None
+                else:
                     group = scope or other_scope
-                    for seen in rows[_low(rows, since) : _high(rows, until)]:
-                        if group is None or seen.group == group:
-                            found[seen.place] = seen
+                for seen in near:
+                    if group is None or seen.group == group:
+                        found[seen.place] = seen
         return sorted(found.values(), key=order) if len(found) > 1 else list(found.values())
 
     def _legs(
@@ -199,6 +213,17 @@ class Graph(Identities):
                     for seen in rows[max(_low(rows, since), high - self.rules.fan) : high]:
                         found[seen.place] = seen
         return sorted(found.values(), key=order) if len(found) > 1 else list(found.values())
+
+
+def _told_by_both(rows: Sequence[Observation], one: str, other: str) -> list[Observation]:
+    pairs = [
+        (seen, twin)
+        for seen in rows
+        if seen.group == one
+        for twin in rows
+        if twin.group == other and is_same(seen, twin)
+    ]
+    return [seen for pair in pairs for seen in pair]
 
 
 def hypothesis(leg: Observation) -> bytes:

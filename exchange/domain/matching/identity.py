@@ -135,6 +135,10 @@ class Identities:
                 people.setdefault(token, []).append(number)
         return found
 
+    def is_alias(self, end: End, who: Sequence[Alias]) -> bool:
+        """Whether what a group means by a token is the person with these aliases."""
+        return (end[0], None) in who or end in who
+
     def is_business(self, token: bytes, group: str) -> bool:
         """Whether what `group` means by a token is a merchant."""
         return any(self._types.get(other) == MERCHANT for other in self.claimed(token, group))
@@ -254,22 +258,22 @@ class Identities:
 
     def values(self, who: Iterable[Alias]) -> list[bytes]:
         """Values that others may share, ascending: what is linked to someone, as far as no group links more
-        than `fan` to a token, and the person's own tokens."""
+        than `fan` to a token or holds the value to be everybody's, and the person's own tokens."""
         found: set[bytes] = set()
         for token, scope in who:
             found.add(token)
             for group, values in self._values.get(token, {}).items():
                 if (scope is None or scope == group) and len(values) <= self.rules.fan:
-                    found.update(values)
+                    found.update(value for value in values if not self.is_public(value, group))
         return sorted(found)
 
     def holders(self, value: bytes) -> list[End]:
-        """Subjects that groups say have the value, with the group; none of a group that says so of more than
-        `fan`, since it knows the value as everybody's."""
+        """Subjects that groups say have the value, with the group; none of a group to which it is
+        everybody's."""
         return sorted(
             (subject, group)
             for group, subjects in self._holders.get(value, {}).items()
-            if len(subjects) <= self.rules.fan
+            if len(subjects) <= self.rules.fan and not self.is_public(value, group)
             for subject in subjects
         )
 
@@ -287,29 +291,38 @@ class Identities:
         """Groups that link the token to anything, ascending."""
         return sorted({*self._values.get(token, ()), *self._links.get(token, ())})
 
-    def counted(self, value: bytes, limit: int) -> int:
-        """How many neighbours of a value count towards a limit: a group for no more than its share."""
-        share = max(1, limit * self.rules.degrees.group_share // 1000)
+    def counted(self, value: bytes) -> int:
+        """How many neighbours of a value count: those that others state than the group that states most, so
+        that no group alone makes it everybody's."""
         groups = self._neighbours(value)
-        few = [others for others in groups.values() if len(others) <= share]
-        many = share * (len(groups) - len(few))
-        if self._types.get(value, 0) in _DEALING:
-            return sum(map(len, few)) + many
-        return len(set().union(*few)) + many
+        if len(groups) < 2:
+            return 0
+        others = sorted(groups.values(), key=len)[:-1]
+        if self._types.get(value, 0) in _DEALING or len(others) == 1:
+            return sum(map(len, others))
+        return len(set().union(*others))
 
     def degree(self, value: bytes) -> tuple[int, int]:
         """How many neighbours of a value count, and from how many on it is set aside."""
-        limit = self._limits.get(self._types.get(value, 0), self.rules.degrees.account)
-        return self.counted(value, limit), limit
+        return self.counted(value), self._limit(value)
 
     def _neighbours(self, value: bytes) -> Mapping[str, Mapping[bytes, int]]:
         index = self._peers if self._types.get(value, 0) in _DEALING else self._holders
         return index.get(value, _NO_GROUPS)
 
+    def is_public(self, value: bytes, group: str) -> bool:
+        """Whether a group itself states so many neighbours of a value that it joins nobody for it."""
+        return len(self._neighbours(value).get(group, ())) > self._limit(value)
+
+    def _limit(self, value: bytes) -> int:
+        return self._limits.get(self._types.get(value, 0), self.rules.degrees.account)
+
     def _is_crowded(self, value: bytes) -> bool:
-        limit: int = self._limits.get(self._types.get(value, 0), self.rules.degrees.account)
-        most = sum(map(len, self._neighbours(value).values()))
-        return most > limit and self.counted(value, limit) > limit
+        groups = self._neighbours(value)
+        if len(groups) < 2:
+            return False
+        counts, limit = [len(others) for others in groups.values()], self._limit(value)
+        return sum(counts) - max(counts) > limit and self.counted(value) > limit
 
     def known_shared(self, value: bytes) -> bool:
         """Whether two groups say that many unrelated share the value."""

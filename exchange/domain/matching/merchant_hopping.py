@@ -86,7 +86,7 @@ def _companions(search: Search, payment: Observation) -> tuple[Visits, list[Visi
 
 def _is_small(graph: Graph, merchant: bytes) -> bool:
     popular = graph.rules.merchant_hopping.popular
-    return graph.counted(merchant, popular) <= popular and not graph.known_shared(merchant)
+    return graph.counted(merchant) <= popular and not graph.known_shared(merchant)
 
 
 def _is_one_of(end: tuple[bytes, str], who: Sequence[Alias]) -> bool:

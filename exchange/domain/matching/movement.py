@@ -28,6 +28,15 @@ class Movement(NamedTuple):
     heads: tuple[Observation, ...]
 
 
+def is_same(one: Observation, other: Observation) -> bool:
+    """Whether two legs may be two groups' reports of the same money."""
+    return (
+        (one.subject, one.counterparty) == (other.subject, other.counterparty)
+        and abs(one.first - other.first) <= 2 * SLOT
+        and abs(one.band - other.band) <= 1
+    )
+
+
 def movements(legs: Iterable[Observation]) -> list[Movement]:
     """Legs in time order as movements: two groups' legs between the same tokens at nearly
     one time and of nearly one amount are the same money."""
@@ -48,11 +57,7 @@ def _same(found: Sequence[Movement], leg: Observation) -> Iterator[int]:
         known, head = found[at], found[at].heads[0]
         if known.first + 2 * SLOT < leg.first:
             return
-        if (
-            (head.subject, head.counterparty) == (leg.subject, leg.counterparty)
-            and abs(head.band - leg.band) <= 1
-            and all(one.group != leg.group for one in known.legs)
-        ):
+        if is_same(head, leg) and all(one.group != leg.group for one in known.legs):
             yield at
 
 

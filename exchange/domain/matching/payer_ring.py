@@ -82,7 +82,7 @@ def _ring(search: Search, merchant: bytes) -> Iterator[Finding]:
                 found.update((row.place, row) for row in stretch)
     ring = {persons[row.subject, row.group] for row in found.values()}
     limit = len(ring) * 1000 // rules.share
-    if not ring or graph.counted(merchant, limit) > limit:
+    if not ring or graph.counted(merchant) > limit:
         return
     values = sorted(value for value, people in sharing.items() if len(people & ring) > 0)
     rows = sorted(in_turn(found.values(), _MOST), key=order)

@@ -2,7 +2,8 @@
 
 An honest refund goes back to the line it was bought on, and nobody sends the customer money besides. The
 platform reports order and refund, a bank or wallet the transfer. The operator's account may stand between.
-Source: SPC/SPP interpretation of 2009 on credit cards, as revised by 法释〔2018〕19号; docs/matching.md.
+Sources: 法释〔2019〕1号, article 1 (交易退款, refunds that pay money out), and 现金退货 in the SPC/SPP
+interpretation of 2009 on credit cards, article 7; docs/matching.md.
 """
 
 from collections.abc import Iterator

@@ -17,9 +17,9 @@ from exchange.domain.matching.finding import Finding, Part, Pattern, Subject, ev
 from exchange.domain.matching.graph import DAY, Alias
 from exchange.domain.matching.identity import End
 from exchange.domain.matching.movement import Movement, movements, returned, rows, sums, total
-from exchange.domain.matching.observation import Observation, Role
+from exchange.domain.matching.observation import CENTS, Observation, Role
 from exchange.domain.matching.parts import subjects
-from exchange.domain.matching.search import Search, concerned
+from exchange.domain.matching.search import Search, concerned, in_turn
 
 Way = list[list[Alias]]
 """Persons from the merchant to the payer, both included."""
@@ -61,53 +61,58 @@ def _starts(search: Search, leg: Observation, trip: Trip) -> Iterator[Observatio
             yield from told
         return
     since = leg.first - trip.seconds - DAY
-    firsts = [
-        row
-        for who in _onward(search, leg, trip)
-        for row in (search.about if trip.role == Role.REFUND else search.out_of)(
-            who, trip.role, since, leg.first
-        )
-    ]
+    said_of = search.about if trip.role == Role.REFUND else search.out_of
+    floor = search.left // 2
+    firsts: dict[int, Observation] = {}
+    for who in _onward(search, leg, trip):
+        if search.left >= floor:
+            firsts.update((row.place, row) for row in said_of(who, trip.role, since, leg.first))
     if firsts:
         sources = _back_to(search, leg, since, trip)
-        for row in firsts:
-            if any(token in sources for token, _ in graph.who(row.counterparty, row.group)):
+        for row in in_turn(firsts.values(), graph.rules.fan):
+            merchant = graph.who(row.counterparty, row.group)
+            if sources is None or any(token in sources for token, _ in merchant):
                 yield row
 
 
-def _onward(search: Search, leg: Observation, trip: Trip) -> Iterator[list[Alias]]:
-    """Persons whom the money of a transfer may have come to."""
-    graph = search.graph
-    level = {(leg.counterparty, leg.group): leg.first}
-    known = set(level)
-    for depth in range(trip.transfers):
+def _onward(search: Search, leg: Observation, trip: Trip) -> list[list[Alias]]:
+    """Persons whom the money of a transfer may have come to, the nearest first."""
+    graph, floor = search.graph, search.left * 3 // 4
+    level = {(leg.counterparty, group): leg.first for group in graph.reporters(leg)}
+    known = dict(level)
+    for _ in range(trip.transfers - 1):
         beyond: dict[End, int] = {}
-        for end, time in sorted(level.items()):
-            who = graph.who(*end)
-            yield who
-            if depth + 1 < trip.transfers:
-                for row in search.out_of(who, Role.TRANSFER, time, leg.first + trip.seconds):
-                    end = (row.counterparty, row.group)
-                    if end not in known:
-                        known.add(end)
-                        beyond[end] = row.first
-        level = beyond
+        for end, time in level.items():
+            if search.left < floor:
+                break
+            rows_ = search.out_of(graph.who(*end), Role.TRANSFER, time, leg.first + trip.seconds)
+            for row in in_turn(rows_, graph.rules.fan):
+                for group in graph.reporters(row):
+                    beyond.setdefault((row.counterparty, group), row.first)
+        level = {end: time for end, time in beyond.items() if end not in known}
+        known |= level
+    return [graph.who(*end) for end in known]
 
 
-def _back_to(search: Search, leg: Observation, since: int, trip: Trip) -> set[bytes]:
-    """Tokens of those from whom the money of a transfer may have come."""
-    graph = search.graph
-    level = {(leg.subject, leg.group): leg.first}
+def _back_to(search: Search, leg: Observation, since: int, trip: Trip) -> set[bytes] | None:
+    """Tokens of those from whom the money of a transfer may have come; None where they are too many."""
+    graph, floor = search.graph, search.left * 3 // 4
+    level = {(leg.subject, group): leg.first for group in graph.reporters(leg)}
     found: set[bytes] = set()
     for depth in range(trip.transfers):
         beyond: dict[End, int] = {}
-        for end, time in sorted(level.items()):
+        for end, time in level.items():
             who = graph.who(*end)
             found.update(token for token, _ in who)
-            if depth + 1 < trip.transfers:
-                for row in search.into(who, Role.TRANSFER, since, time):
-                    if row.subject not in found and graph.set_aside(row.subject) is None:
-                        beyond[row.subject, row.group] = row.first
+            if depth + 1 == trip.transfers:
+                continue
+            if search.left < floor:
+                return None
+            for row in search.into(who, Role.TRANSFER, since, time):
+                if row.subject in found or graph.is_public(row.subject, row.group):
+                    continue
+                if graph.set_aside(row.subject) is None:
+                    beyond |= {(row.subject, group): row.first for group in graph.reporters(row)}
         level = beyond
     return found
 
@@ -141,37 +146,51 @@ def _instance(search: Search, start: Observation, trip: Trip) -> Iterator[Findin
 def _ways(
     search: Search, payer: list[Alias], merchant: list[Alias], paid: Sequence[Movement], trip: Trip
 ) -> list[Way]:
-    """Ways money may have come back, shortest first; those over several accounts at once last."""
+    """Ways money may have come back, shortest first; those over several accounts at once last.
+
+    Of what the search has left no more than half is spent on them, each group's legs in turn.
+    """
     if not paid:
         return []
-    graph = search.graph
-    since, most = paid[0].first, 2 * sum(part.cents for part in paid)
-    until = max(part.last for part in paid) + trip.seconds
+    floor = search.left // 2
+    since, until = paid[0].first, max(part.last for part in paid) + trip.seconds
     found: list[Way] = []
     level: list[tuple[Way, int]] = [([payer], until)]
     for depth in range(trip.transfers):
-        beyond: list[tuple[Way, int]] = []
-        for way, before in level:
-            if search.between(Role.TRANSFER, merchant, way[0], since, before):
-                found.append([merchant, *way])
-            if depth + 1 == trip.transfers or search.is_low:
-                continue
-            on_it = {token for person in (merchant, *way) for token, _ in person}
-            senders: dict[bytes, list[Observation]] = {}
-            for leg in search.into(way[0], Role.TRANSFER, since, before):
-                if leg.subject not in on_it and movements([leg]) and movements([leg])[0].cents <= most:
-                    senders.setdefault(leg.subject, []).append(leg)
-            for token, legs in sorted(senders.items()):
-                if graph.set_aside(token) is None:
-                    person = graph.whoever((token, leg.group) for leg in legs)
-                    beyond.append(([person, *way], legs[-1].first))
-        level = beyond
+        found += [
+            [merchant, *way]
+            for way, before in level
+            if search.between(Role.TRANSFER, merchant, way[0], since, before)
+        ]
+        if depth + 1 < trip.transfers:
+            level = [
+                ([person, *way], time)
+                for way, before in level
+                if search.left >= floor
+                for person, time in _senders(search, [merchant, *way], paid, since, before)
+            ]
     together = []
     for length in range(3, trip.transfers + 2):
         ways = [way for way in found if len(way) == length]
         if len(ways) > 1:
             together.append([_all(persons) for persons in zip(*ways, strict=True)])
     return [*found, *together]
+
+
+def _senders(
+    search: Search, way: Way, paid: Sequence[Movement], since: int, before: int
+) -> Iterator[tuple[list[Alias], int]]:
+    """Who, not on a way, sent money to the first after its merchant, and when at the latest."""
+    graph, most = search.graph, 2 * sum(part.cents for part in paid)
+    senders: dict[bytes, list[Observation]] = {}
+    for leg in in_turn(search.into(way[1], Role.TRANSFER, since, before), graph.rules.fan):
+        on_it = any(graph.is_alias((leg.subject, leg.group), person) for person in way)
+        if not on_it and CENTS[leg.band] <= most:
+            senders.setdefault(leg.subject, []).append(leg)
+    for token, legs in senders.items():
+        if graph.set_aside(token) is None and not all(graph.is_public(token, leg.group) for leg in legs):
+            person = graph.whoever((token, group) for leg in legs for group in graph.reporters(leg))
+            yield person, max(leg.first for leg in legs)
 
 
 def _all(persons: Sequence[list[Alias]]) -> list[Alias]:

@@ -22,19 +22,26 @@ HOUR = 3_600
 def gathered(search: Search, who: list[Alias], into: Sequence[Movement], day: int) -> Iterator[Finding]:
     """What an account gathered, of movements into it, that one source had scattered; `day` is the first's."""
     graph, rules = search.graph, search.rules.collecting_account
-    ends = {(part.heads[0].subject, part.heads[0].group) for part in into}
-    between = sorted(end for end in ends if not graph.is_business(*end))
+    told: dict[bytes, set[str]] = {}
+    for leg in (leg for part in into for leg in part.legs):
+        told.setdefault(leg.subject, set()).add(leg.group)
+    between = {
+        token: sorted(groups)
+        for token, groups in sorted(told.items())
+        if not any(graph.is_business(token, group) for group in groups)
+    }
     if len(between) < rules.sources:
         return
-    own = {token for token, _ in who}
     scattered: dict[bytes, dict[int, tuple[list[Observation], list[Movement]]]] = {}
-    persons = graph.persons(between)
-    for end in between:
-        passed = [part for part in into if part.heads[0].subject == end[0]]
+    persons = graph.persons((token, group) for token, groups in between.items() for group in groups)
+    for token, groups in between.items():
+        passed = [part for part in into if part.heads[0].subject == token]
         since, until = passed[0].first - rules.hours * HOUR, passed[-1].first
-        for row in search.into(graph.who(*end), Role.TRANSFER, since, until):
-            if row.subject not in own:
-                legs, parts = scattered.setdefault(row.subject, {}).setdefault(persons[end], ([], []))
+        mule = graph.whoever((token, group) for group in groups)
+        person = min(persons[token, group] for group in groups)
+        for row in search.into(mule, Role.TRANSFER, since, until):
+            if not graph.is_alias((row.subject, row.group), who):
+                legs, parts = scattered.setdefault(row.subject, {}).setdefault(person, ([], []))
                 legs.append(row)
                 parts += [part for part in passed if part not in parts]
     for source, mules in sorted(scattered.items()):

@@ -32,18 +32,19 @@ class Search:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.rules = graph.rules
-        self._left = graph.rules.steps
+        self.left = graph.rules.steps
+        """Legs that may still be looked at."""
 
     def spend(self, steps: int) -> None:
         """Count legs that are looked at."""
-        self._left -= steps
-        if self._left < 0:
+        self.left -= steps
+        if self.left < 0:
             raise _OutOfStepsError
 
     @property
     def is_low(self) -> bool:
         """Whether what is left is for judging what was found, not for looking further."""
-        return self._left * 2 < self.rules.steps
+        return self.left * 2 < self.rules.steps
 
     def into(self, who: Iterable[Alias], role: Role, since: int = 0, until: int = EVER) -> list[Observation]:
         """Legs of a role to someone that began in [since, until], the latest of each group."""

@@ -9,6 +9,7 @@ paid), nor what the same payee gets every month.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from signalexchange.gate.known import Known
 from signalexchange.gate.legs import DAY, HOUR, Leg
@@ -19,7 +20,9 @@ from signalexchange.signals import Subject
 
 MONTH = 20 * DAY
 MANY = 3
-"""Payers that make a collection."""
+"""Payees a day that make a payroll, and payees on other days that make payouts."""
+LATEST = 64
+"""Legs in, and legs out, of an account that are looked at: what a flood of legs costs is bounded."""
 
 
 class Transfers:
@@ -68,7 +71,7 @@ class Transfers:
         yield from self._came_back(leg)
         if not self._known.tied(leg.flow.payer, leg.flow.payee):
             yield from self._repeated(leg)
-            if fresh:
+            if fresh and not self._known.is_business(leg.flow.payee):
                 yield from self._paid_out(leg)
 
     @property
@@ -86,10 +89,13 @@ class Transfers:
         return not paid or self._now - paid[0][0] <= self._parameters.payout_days * DAY
 
     def _is_bill(self, leg: Leg) -> bool:
-        return self._known.is_business(leg.flow.payee) or self._is_busy(leg.payee)
+        trade = self._known.is_business(leg.flow.payee) and self._purchases.other_trade(leg.payee)
+        return trade > self._parameters.trade_none or self._is_busy(leg.payee)
 
     def _is_busy(self, account: Subject) -> bool:
-        most = self._parameters.busy_legs if not self._known.is_person(account) else 1_000
+        if self._known.is_person(account):
+            return False
+        most = self._parameters.busy_legs
         return len(self._into.get(account)) > most or len(self._out.get(account)) > most
 
     def _trades(self, account: Subject, owner: Subject) -> bool:
@@ -105,14 +111,14 @@ class Transfers:
             return
         into = [
             each
-            for each in self._into.get(leg.payer)
+            for each in self._latest(self._into, leg.payer)
             if each.payer != leg.payee
             and not self._is_busy(each.payer)
             and not self._has_paid(leg.payer, each.payer)
         ]
         if not into or self._has_paid(leg.payee, leg.payer):
             return
-        out = [each for each in self._out.get(leg.payer) if not self._is_bill(each)]
+        out = [each for each in self._latest(self._out, leg.payer) if not self._is_bill(each)]
         for received in self._sums(into, out):
             total = sum(each.cents for each in received)
             since = received[0].flow.time
@@ -124,6 +130,11 @@ class Transfers:
                     yield from received
                     yield from sent
                     break
+
+    def _latest(self, window: Window[Subject, Leg], account: Subject) -> list[Leg]:
+        """The latest legs of an account that can be parts of a sum, oldest first."""
+        worth = (each for each in reversed(window.get(account)) if each.cents * 10 >= self._least)
+        return list(islice(worth, LATEST))[::-1]
 
     def _sums(self, into: Sequence[Leg], out: Sequence[Leg]) -> Iterator[Sequence[Leg]]:
         """What was received that may be one sum: each leg, all of one payer, all, all since the last but this
