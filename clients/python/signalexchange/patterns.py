@@ -105,8 +105,8 @@ class Identity(Record):
 
 
 class Degrees(Record):
-    """From how many neighbours on a value is set aside, by what it is: those that are stated besides the group
-    that states most, so that no group alone sets a value aside."""
+    """From how many neighbours on a value is set aside, by what it is: those stated by all but the group that
+    states most, so that no group alone sets a value aside."""
 
     device: Count
     address: Count
