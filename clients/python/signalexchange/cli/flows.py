@@ -33,11 +33,13 @@ END_TYPES = sorted(name for name, number in TYPES.items() if number not in WEAK_
 
 
 class Gated(NamedTuple):
-    """What the gate made of a file: rows, customers seen, and the drafts."""
+    """What the gate made of a file: rows, customers seen, the drafts, and rows held back as the hub takes no
+    more on their subject."""
 
     rows: int
     customers: int
     drafts: list[SignalDraft]
+    held_back: int
 
     @property
     def published(self) -> int:
@@ -112,7 +114,7 @@ def _gate(file: Path, payer_type: int | None, payee_type: int | None) -> Gated:
             drafts += gate.offer(flow)
             if number % SEEN_EVERY == 0:
                 report(number, len(flows))
-    return Gated(len(flows), len({flow.customer for flow in flows}), drafts)
+    return Gated(len(flows), len({flow.customer for flow in flows}), drafts, gate.held_back)
 
 
 async def _publish(gated: Gated, as_json: bool) -> None:
@@ -160,6 +162,7 @@ def _report(
             "published_rows": gated.published,
             "published_share": round(share, 6),
             "signals": dict(sorted(codes.items())),
+            "held_back": gated.held_back,
             "left_out": [
                 {"code": code, "field": field, "why": why, "signals": count}
                 for (code, field, why), count in sorted(left_out.items())
@@ -174,6 +177,7 @@ def _report(
         ("customers seen", gated.customers),
         ("rows published", f"{gated.published} ({share:.2%})"),
         *((f"signals {code}", count) for code, count in sorted(codes.items())),
+        ("rows held back: too many on their subject", gated.held_back),
         *((f"left out: {code}, {field} {why}", n) for (code, field, why), n in sorted(left_out.items())),
         ("batches published before", sum(each.repeated for each in done)),
     ]

@@ -195,8 +195,9 @@ class Transfers:
         days: dict[int, list[Leg]] = {}
         for each in self._payouts.get(leg.payer):
             days.setdefault(each.flow.time // DAY, []).append(each)
-        singles = [each for legs in days.values() if len(legs) < MANY for each in legs]
-        if len({each.payee for each in singles}) >= MANY:
+        ordinary = [legs for legs in days.values() if len(legs) < MANY]
+        singles = [each for legs in ordinary for each in legs]
+        if len(ordinary) >= MANY and len({each.payee for each in singles}) > MANY:
             yield from singles
 
     def _fits(self, received: int, sent: int) -> bool:
