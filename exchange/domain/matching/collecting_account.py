@@ -84,8 +84,8 @@ def _accounts(search: Search, leg: Observation, window: int) -> Iterator[tuple[b
 
 
 def _days(search: Search, who: list[Alias], time: int, window: int, later: int) -> list[int]:
-    """Days on which the account took in money that a leg of that time may be about; none where too few pay in
-    or are paid, or where the account is none that collects."""
+    """Days on which the account took in money that a leg of that time may be about, the latest first; none
+    where too few pay in or are paid, or where the account is none that collects."""
     graph, rules = search.graph, search.rules.collecting_account
     since, until = time - window - DAY, time + later + window + DAY
     into = search.into(who, Role.TRANSFER, since, until)
@@ -96,7 +96,7 @@ def _days(search: Search, who: list[Alias], time: int, window: int, later: int) 
     own = [token for token, scope in who if scope is None]
     if any(graph.type_of(token) == MERCHANT or graph.set_aside(token) is not None for token in own):
         return []
-    return sorted({row.first // DAY for row in into if row.first <= time + later})
+    return sorted({row.first // DAY for row in into if row.first <= time + later}, reverse=True)
 
 
 def _readings(search: Search, who: list[Alias], start: int, window: int) -> Iterator[Account]:
@@ -119,6 +119,7 @@ def _readings(search: Search, who: list[Alias], start: int, window: int) -> Iter
         went = [row for row in out if row.group != without and row.counterparty not in own]
         sources, sinks = {row.subject for row in came}, {row.counterparty for row in went}
         if len(sources) >= rules.sources or len(sinks) >= rules.payers:
+            search.spend((len(came) + len(went)) // 2)
             account = _account(graph, who, came, went)
             if any(part.first < start + DAY for part in account.into):
                 yield account

@@ -298,9 +298,11 @@ class Identities:
         if len(groups) < 2:
             return 0
         others = sorted(groups.values(), key=len)[:-1]
-        if self._types.get(value, 0) in _DEALING or len(others) == 1:
+        if self._types.get(value, 0) in _DEALING:
             return sum(map(len, others))
-        return len(set().union(*others))
+        # Whom two groups name counts once; beyond the limit it makes no difference.
+        most = len(others[-1])
+        return most if most > self._limit(value) else len(set().union(*others))
 
     def degree(self, value: bytes) -> tuple[int, int]:
         """How many neighbours of a value count, and from how many on it is set aside."""

@@ -32,22 +32,22 @@ def gathered(search: Search, who: list[Alias], into: Sequence[Movement], day: in
     }
     if len(between) < rules.sources:
         return
-    scattered: dict[bytes, dict[int, tuple[list[Observation], list[Movement]]]] = {}
     persons = graph.persons((token, group) for token, groups in between.items() for group in groups)
+    scattered: dict[bytes, dict[int, list[Observation]]] = {}
+    passed: dict[int, list[Movement]] = {}
     for token, groups in between.items():
-        passed = [part for part in into if part.heads[0].subject == token]
-        since, until = passed[0].first - rules.hours * HOUR, passed[-1].first
-        mule = graph.whoever((token, group) for group in groups)
         person = min(persons[token, group] for group in groups)
+        parts = passed.setdefault(person, [])
+        parts += [part for part in into if part.heads[0].subject == token]
+        since, until = parts[0].first - rules.hours * HOUR, parts[-1].first
+        mule = graph.whoever((token, group) for group in groups)
         for row in search.into(mule, Role.TRANSFER, since, until):
             if not graph.is_alias((row.subject, row.group), who):
-                legs, parts = scattered.setdefault(row.subject, {}).setdefault(person, ([], []))
-                legs.append(row)
-                parts += [part for part in passed if part not in parts]
+                scattered.setdefault(row.subject, {}).setdefault(person, []).append(row)
     for source, mules in sorted(scattered.items()):
         if len(mules) < rules.sources or graph.set_aside(source) is not None:
             continue
-        ways = [(movements(legs), parts) for legs, parts in mules.values()]
+        ways = [(movements(legs), passed[person]) for person, legs in mules.items()]
         ways = [(sent, parts) for sent, parts in ways if sent and _hands_on(search, sent, parts)]
         if len(ways) >= rules.sources:
             yield from _finding(search, source, ways, day)
