@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from click.testing import CliRunner, Result
+from signalexchange.cli import main
 
 from tests.support.sdk import World, world
 
@@ -105,19 +107,6 @@ async def test_purchases_of_phones_at_merchants(exchange: World, tmp_path: Path)
 
 
 @online
-async def test_a_dry_run_sends_nothing(exchange: World, tmp_path: Path) -> None:
-    path = write(tmp_path / "north.csv", *HOP[1:], *HOP[:1])
-    code, out, _ = await run(exchange, "bank-north", "publish-flows", str(path), *ACCOUNTS, "--dry-run")
-    assert code == 0
-    assert "signals pass-through\t2" in out
-    empty = write(tmp_path / "dull.csv", HOP[2])
-    code, out, _ = await run(
-        exchange, "bank-north", "publish-flows", str(empty), *ACCOUNTS, "--dry-run", "--json"
-    )
-    assert (code, json.loads(out)["sent"]) == (0, False)
-
-
-@online
 async def test_what_may_not_be_published_is_counted_and_said(exchange: World, tmp_path: Path) -> None:
     later = transfers((24 * 30, 4, 5, 10_000), (24 * 30 + 1, 5, 6, 9_000))
     path = write(tmp_path / "north.csv", *transfers((1, 11, 12, 9_000), (2, 12, 13, 8_500)), *later)
@@ -132,27 +121,57 @@ async def test_what_may_not_be_published_is_counted_and_said(exchange: World, tm
     assert "2 pass-through, last_seen: in the future" in err
 
 
-@online
-async def test_bad_rows_are_listed_and_nothing_is_sent(exchange: World, tmp_path: Path) -> None:
+async def test_a_replay_takes_old_flows(tmp_path: Path) -> None:
+    clock = 1_500_000_000
+    old = [{**row, "time": row["time"] - NOW + clock - 86_400} for row in HOP]
+    path = write(tmp_path / "north.csv", *old)
+    async with world(tmp_path / "world", types=("account",), clock=clock) as replay:
+        code, out, err = await run(replay, "bank-north", "publish-flows", str(path), *ACCOUNTS, "--json")
+    assert code == 0, err
+    assert (json.loads(out)["signals"], json.loads(out)["left_out"]) == ({"pass-through": 2}, [])
+
+
+def invoke(*arguments: object) -> Result:
+    """Run what needs no exchange in this process."""
+    return CliRunner().invoke(main, ["publish-flows", *map(str, arguments)])
+
+
+def test_a_dry_run_needs_no_exchange(tmp_path: Path) -> None:
+    path = write(tmp_path / "north.csv", *HOP[1:], *HOP[:1])
+    ran = invoke(path, *ACCOUNTS, "--dry-run")
+    assert ran.exit_code == 0
+    assert "signals pass-through\t2" in ran.stdout
+    ran = invoke(write(tmp_path / "dull.csv", HOP[2]), *ACCOUNTS, "--dry-run", "--json")
+    assert (ran.exit_code, json.loads(ran.stdout)["sent"]) == (0, False)
+
+
+def test_bad_rows_are_listed_and_nothing_is_sent(tmp_path: Path) -> None:
     bad = [{**HOP[0], "payee": account(1)}] * 40
-    path = write(tmp_path / "bad.csv", *HOP, *bad)
-    code, out, err = await run(exchange, "bank-north", "publish-flows", str(path), *ACCOUNTS)
-    assert (code, out) == (2, "")
-    assert "nothing was sent; faults: 40, the first 32 are" in err
-    assert "row 4, column payee: is the payer: a flow to oneself moves nothing" in err
-    assert account(1) not in err
-    assert err.count("a flow to oneself") == 32
+    ran = invoke(write(tmp_path / "bad.csv", *HOP, *bad), *ACCOUNTS)
+    assert (ran.exit_code, ran.stdout) == (2, "")
+    assert "nothing was sent; faults: 40, the first 32 are" in ran.stderr
+    assert "row 4, column payee: is the payer: a flow to oneself moves nothing" in ran.stderr
+    assert account(1) not in ran.stderr
+    assert ran.stderr.count("a flow to oneself") == 32
 
 
-@online
-async def test_wrong_types_are_refused(exchange: World, tmp_path: Path) -> None:
-    path = write(tmp_path / "north.csv", *HOP)
-    for types, why in (
+@pytest.mark.parametrize(
+    ("types", "why"),
+    [
         (("--type", "payer=account"), "the type of payee is missing"),
         (("--type", "payer=device"), "TYPE one of"),
         (("--type", "amount=account"), "payer=TYPE or payee=TYPE"),
         ((*ACCOUNTS, "--type", "payer=iban"), "each once"),
-    ):
-        code, out, err = await run(exchange, "bank-north", "publish-flows", str(path), *types)
-        assert (code, out) == (2, "")
-        assert why in err
+    ],
+)
+def test_wrong_types_are_refused(tmp_path: Path, types: tuple[str, ...], why: str) -> None:
+    ran = invoke(write(tmp_path / "north.csv", *HOP), *types)
+    assert (ran.exit_code, ran.stdout) == (2, "")
+    assert why in " ".join(ran.stderr.split())
+
+
+def test_a_file_without_rows_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("time,payer,payee,amount\n")
+    ran = invoke(tmp_path / "a.csv", *ACCOUNTS, "--dry-run")
+    assert ran.exit_code == 2
+    assert "holds no flows" in ran.stderr

@@ -83,6 +83,21 @@ def test_not_toml_and_not_there(tmp_path: Path) -> None:
         load_config(tmp_path / "none.toml")
 
 
+def test_a_replays_clock_is_read_again_and_must_be_one(tmp_path: Path) -> None:
+    path, clock = tmp_path / "member.toml", tmp_path / "clock"
+    path.write_text(WHOLE + '[replay]\nclock = "clock"\n')
+    config = load_config(path)
+    for now in (1_500_000_000, 1_500_000_300):
+        clock.write_text(f"{now}\n")
+        assert config.now() == now
+    clock.write_text("noon")
+    with pytest.raises(ConfigError, match="Unix seconds"):
+        config.now()
+    clock.unlink()
+    with pytest.raises(ConfigError, match="replay clock"):
+        config.now()
+
+
 def test_a_readable_signing_key_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "signing.pem"
     key = write_signing_key(path)
