@@ -28,7 +28,7 @@ from exchange.scenario.city import City, Size, generate
 
 SEED: Final = 2026
 """No parameter was set on this city."""
-SIZE: Final = Size(people=800, merchants=80)
+SIZE: Final = Size(people=600, merchants=60)
 DAY: Final = 86_400
 _MOST_HOPS: Final = 12
 

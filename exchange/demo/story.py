@@ -231,13 +231,15 @@ class Story:
             for day in range(days):
                 now = self._first + day * DAY
                 _set_clock(self._deployment.clock, now)
-                for command in ("publish", "flows"):
-                    for answer in await asyncio.gather(*(agent.ask(command, now=now) for agent in agents)):
+                for answer in await asyncio.gather(*(agent.ask("flows", now=now) for agent in agents)):
+                    signals += answer["signals"]
+                if day < self._days:  # the city may have more days than the transactions
+                    for answer in await asyncio.gather(*(agent.ask("publish", now=now) for agent in agents)):
                         signals += answer["signals"]
-                for answer in await asyncio.gather(
-                    *(agent.ask("screen", now=now, day=day) for agent in agents)
-                ):
-                    lookups += answer["lookups"]
+                    for answer in await asyncio.gather(
+                        *(agent.ask("screen", now=now, day=day) for agent in agents)
+                    ):
+                        lookups += answer["lookups"]
                 steps.step(f"{signals:,} signals, {lookups:,} look-ups")
 
     @property
