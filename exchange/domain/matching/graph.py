@@ -145,6 +145,8 @@ class Graph(Identities):
 
     def reporters(self, leg: Observation) -> list[str]:
         """Groups that report the same money as a leg, its own first: each knows whose accounts they are."""
+        if len(self._pairs.get((leg.role, leg.subject, leg.counterparty), ())) < 2:
+            return [leg.group]
         pair = [(leg.subject, None)], [(leg.counterparty, None)]
         near = self.between(leg.role, *pair, leg.first - 2 * SLOT, leg.first + 2 * SLOT)
         return [leg.group, *sorted({row.group for row in near if is_same(row, leg)} - {leg.group})]
