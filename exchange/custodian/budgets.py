@@ -7,7 +7,6 @@ a custodian allows ⌊Q·(t−1)/(n−1)⌋: then rotating the custodians asked,
 """
 
 import asyncio
-import os
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Final
 import aiosqlite
 from signalexchange.errors import ConfigError
 from signalexchange.roster import Budget
+from signalexchange.sealed_store import create_private
 from signalexchange.v1 import token_service_pb2 as pb
 from signalexchange.v1.error_reason_pb2 import ErrorReason
 
@@ -81,8 +81,7 @@ class Budgets:
     async def open(cls, path: Path) -> "Budgets":
         """Open or create the ledger. Raises ConfigError for a file that can't be used."""
         try:
-            # Made here, so that nobody else may read it, and a folder that can't be written is told at once.
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            create_private(path)
             db = await aiosqlite.connect(path, isolation_level=None)
         except OSError as error:
             raise ConfigError(f"{path}: can't open the budgets: {error.strerror}") from None

@@ -17,6 +17,7 @@ from typing import Any, Final, Self
 
 import aiosqlite
 from signalexchange.errors import ConfigError
+from signalexchange.sealed_store import create_private
 
 from exchange.domain.records import (
     Delta,
@@ -69,7 +70,7 @@ class SqliteStore(MatchReader, OutcomeReader):
             os.makedirs(folder, exist_ok=True)  # noqa: PTH103 - blocking, once, before anything is served
             lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            create_private(path)
             write = await connect(path)
             connections.append(write)
             for pragma in PRAGMAS:

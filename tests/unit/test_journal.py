@@ -165,3 +165,21 @@ def test_batch_ids_tell_lists_of_rows_apart(
     create_key(folder / "key")
     with Journal(folder / "db", folder / "key") as journal:
         assert (journal.batch_id(one) == journal.batch_id(other)) == (one == other)
+
+
+def test_a_journal_opened_twice_shares_its_file_with_another_process(files: tuple[Path, Path]) -> None:
+    """Opening it again in one process must not end the locks that keep other processes from its WAL."""
+    script = (
+        "import sys; from pathlib import Path; from signalexchange.journal import Journal\n"
+        "with Journal(Path(sys.argv[1]), Path(sys.argv[2])) as journal:\n"
+        "    journal.set_state(sys.argv[3], b'there')"
+    )
+    with Journal(*files) as first, Journal(*files) as second:
+        for round_ in range(3):
+            first.set_state(f"first {round_}", b"here")
+            command = [sys.executable, "-c", script, *map(str, files), f"other {round_}"]
+            subprocess.run(command, check=True, timeout=60)
+            second.set_state(f"second {round_}", b"here")
+    with Journal(*files) as after:
+        kept = [after.state(f"{who} {n}") for n in range(3) for who in ("first", "other", "second")]
+    assert kept == [b"here", b"there", b"here"] * 3

@@ -77,6 +77,20 @@ def read_key(path: Path) -> bytes:
     return secret
 
 
+def create_private(path: Path) -> None:
+    """Make an empty file with mode 0600 where there is none, so that nobody else may read what SQLite will
+    write there; raises OSError.
+
+    A file that is there is not even opened: closing it would end every POSIX lock this process holds on it,
+    SQLite's too, and another process could take the write-ahead log from under an open connection
+    ("How To Corrupt An SQLite Database File", section 2.2, sqlite.org).
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        return
+
+
 def derive_key(secret: bytes, label: str) -> bytes:
     """A 32-byte key of its own for each label (HKDF-SHA256, RFC 5869, no salt)."""
     return HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=label.encode()).derive(secret)
@@ -91,7 +105,7 @@ class SealedStore:
         self._aead = AESGCM(derive_key(secret, "signalexchange/journal/content/v1"))
         self._lock = threading.RLock()
         try:
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            create_private(path)
             self._db = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
         except (OSError, sqlite3.Error) as error:
             raise ConfigError(f"{path}: can't open the journal: {error}") from error
