@@ -38,7 +38,8 @@ _SIZE = Size()
 def scenario(seed: int, folder: Path, people: int, merchants: int, days: int) -> None:
     """Make a city with honest life and planted cash-out, as the four members of a trial see it.
 
-    Each member's folder gets flows.parquet, which holds what that member knows and nothing else; truth.json
+    Each member's folder gets flows.parquet, which holds what that member knows and nothing else, and
+    shared.csv, the institutions' own accounts (publish-flows flows.parquet --shared shared.csv); truth.json
     says who is who and who took part in which case. docs/scenario.md describes the world.
     """
     members = {party.id: party.kind for party in provision.FOUNDERS if party.kind in MEMBER_KINDS}

@@ -1,4 +1,5 @@
-"""One member of the demo, a process of its own: `python -m exchange.demo.agent CONFIG BOOKS FLOWS FIRST DAY`.
+"""One member of the demo, a process of its own:
+`python -m exchange.demo.agent CONFIG BOOKS FOLDER FIRST DAY`.
 
 It answers each line of JSON on standard input with one on standard output, and ends with its input.
 
@@ -161,7 +162,7 @@ async def _answer(member: Member, desk: FlowDesk, request: Mapping[str, Any]) ->
             raise ValueError(f"unknown command {command}")
 
 
-async def main(config: Path, books: Path, flows: Path, first: int, evaluated_from: int) -> None:
+async def main(config: Path, books: Path, folder: Path, first: int, evaluated_from: int) -> None:
     """Serve the commands of standard input until it ends."""
     requests = asyncio.StreamReader(limit=_LONGEST_LINE)
     await asyncio.get_running_loop().connect_read_pipe(
@@ -169,7 +170,7 @@ async def main(config: Path, books: Path, flows: Path, first: int, evaluated_fro
     )
     async with ExchangeClient.from_config(load_config(config)) as client:
         member = Member(client, await client.roster.rulebook(), Books(books, first), evaluated_from)
-        desk = FlowDesk(client, flows)
+        desk = FlowDesk(client, folder)
         while line := await requests.readline():
             answer = await _answer(member, desk, json.loads(line))
             sys.stdout.write(json.dumps(answer) + "\n")
@@ -177,5 +178,5 @@ async def main(config: Path, books: Path, flows: Path, first: int, evaluated_fro
 
 
 if __name__ == "__main__":
-    _config, _books, _flows, _first, _evaluated_from = sys.argv[1:]
-    asyncio.run(main(Path(_config), Path(_books), Path(_flows), int(_first), int(_evaluated_from)))
+    _config, _books, _folder, _first, _evaluated_from = sys.argv[1:]
+    asyncio.run(main(Path(_config), Path(_books), Path(_folder), int(_first), int(_evaluated_from)))

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import pyarrow.parquet
 from signalexchange.entry_payloads import parse_header
 from signalexchange.envelope import SignalDisclosure, parse_statement, verify_disclosure
 from signalexchange.evidence import Opening, read_openings
@@ -94,10 +93,10 @@ class Cashout:
                             found.setdefault(kind, set()).add(value)
         return found
 
-    def keep(self, member: str, path: Path) -> None:
-        """Write a member's flows as a file of its own, its days moved to the replay's."""
+    def keep(self, member: str, folder: Path) -> None:
+        """Write what a member knows into its folder, its days moved to the replay's."""
         moved = [row._replace(time=row.time - START + self._first) for row in self._city.views[member]]
-        pyarrow.parquet.write_table(files.table(moved), path)
+        files.write_member(moved, self._city.shared, folder)
 
     def members(self) -> list[str]:
         """Who has flows."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from signalexchange.client import MAX_BATCH, ExchangeClient
 from signalexchange.envelope import signal_disclosure
-from signalexchange.flows import in_order, read_flows
+from signalexchange.flows import in_order, read_flows, read_shared
 from signalexchange.gate import Gate
 from signalexchange.identifiers import type_name
 from signalexchange.journal import Kind
@@ -20,6 +20,8 @@ from signalexchange.signals import SignalDraft
 from signalexchange.tables import SourceError
 from signalexchange.v1.match_service_pb2 import Match, MatchStatus, Pattern
 from signalexchange.v1.signal_service_pb2 import PublishSignalsRequest
+
+from exchange.scenario import files
 
 QUIET = 2.0
 """Seconds without news after which no more is expected."""
@@ -29,11 +31,12 @@ _LONGEST = 60.0
 class FlowDesk:
     """The desk of one member. Times of flows are Unix seconds, of acknowledgements and news monotonic."""
 
-    def __init__(self, client: ExchangeClient, path: Path) -> None:
-        """`path` is the member's flow file. Raises SourceError for a row that can't be read."""
+    def __init__(self, client: ExchangeClient, folder: Path) -> None:
+        """`folder` has the member's flows and what it knows to be shared. Raises SourceError for a row that
+        can't be read."""
         self._client = client
-        self._flows = in_order(_read(path))
-        self._gate = Gate()
+        self._flows = in_order(_read(folder / files.FLOWS))
+        self._gate = Gate(shared=read_shared(folder / files.SHARED))
         self._next = 0
         self._batches: dict[int, tuple[bytes, float]] = {}
         self._names: dict[bytes, str] = {}

@@ -178,13 +178,13 @@ class Story:
             pyarrow.parquet.write_table(self._table, self._folder / "transactions.parquet")
         for issuer, member in enumerate(self._deployment.members):
             books.keep(issued_by(self._table, issuer), self._books(member.id))
-            self._cashout.keep(member.id, self._flows(member.id))
+            self._cashout.keep(member.id, self._own(member.id))
 
     def _books(self, member: str) -> Path:
-        return self._deployment.party_config(member).parent / "books.parquet"
+        return self._own(member) / "books.parquet"
 
-    def _flows(self, member: str) -> Path:
-        return self._deployment.party_config(member).parent / "flows.parquet"
+    def _own(self, member: str) -> Path:
+        return self._deployment.party_config(member).parent
 
     async def _start(self, crew: Crew) -> list[Agent]:
         """Custodians and hub, then the members."""
@@ -213,7 +213,7 @@ class Story:
                     *("-m", "exchange.demo.agent"),
                     str(deployment.party_config(member.id)),
                     str(self._books(member.id)),
-                    str(self._flows(member.id)),
+                    str(self._own(member.id)),
                     *(str(self._first), str(EVALUATED_FROM)),
                 ],
             )

@@ -12,14 +12,14 @@ from itertools import count
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from signalexchange.flows import Flow, in_order, read_flows
+from signalexchange.flows import Flow, in_order, read_flows, read_shared
 from signalexchange.gate import GateParameters
 from signalexchange.rulebook import Rulebook, default_text
 from signalexchange.tables import SourceError
 
 from exchange.domain.matching.matcher import Matcher
 from exchange.evaluation.actors import Named, Score, best_at_precision, entities_of, recall, score
-from exchange.evaluation.observing import Published, batches, published
+from exchange.evaluation.observing import Own, Published, batches, published
 from exchange.evaluation.people import People
 from exchange.scenario import files
 from exchange.scenario.city import City, Size, generate
@@ -68,13 +68,11 @@ class Found:
 def evaluate(seed: int, size: Size | None = None) -> Found:
     """Generate a city and look for its actors in each way."""
     city = generate(seed, size)
-    flows = read(city)
+    known = read(city)
     rulebook = Rulebook.parse(default_text())
     people = People(city.truth)
-    gated = {member: list(published(member, rows, GateParameters())) for member, rows in flows.items()}
-    raw = {
-        member: list(published(member, rows, GateParameters.everything())) for member, rows in flows.items()
-    }
+    gated = {member: list(published(member, own, GateParameters())) for member, own in known.items()}
+    raw = {member: list(published(member, own, GateParameters.everything())) for member, own in known.items()}
     groups = rulebook.matching.min_groups
     told = [
         each
@@ -97,15 +95,15 @@ def evaluate(seed: int, size: Size | None = None) -> Found:
         pooled=pooled.score,
         typologies=_by_class(city.truth, views, lambda case: case.typology),
         variants=_by_class(city.truth, views, lambda case: case.variant),
-        shares={member: _share(flows[member], gated[member], people) for member in flows},
+        shares={member: _share(own.flows, gated[member], people) for member, own in known.items()},
         missed=[people.describe(entity) for entity in sorted(planted - named)],
         accused=[people.describe(entity) for entity in sorted(named - planted)],
     )
 
 
-def read(city: City) -> dict[str, list[Flow]]:
-    """Every member's flows, written to files and read back as a member reads its own."""
-    flows: dict[str, list[Flow]] = {}
+def read(city: City) -> dict[str, Own]:
+    """What every member knows, written to files and read back as a member reads its own."""
+    known: dict[str, Own] = {}
     with tempfile.TemporaryDirectory() as name:
         files.write(city, Path(name))
         for member in city.views:
@@ -114,8 +112,8 @@ def read(city: City) -> dict[str, list[Flow]]:
                 if isinstance(flow, SourceError):
                     raise flow
                 rows.append(flow)
-            flows[member] = in_order(rows)
-    return flows
+            known[member] = Own(in_order(rows), read_shared(Path(name) / member / files.SHARED))
+    return known
 
 
 def look(said: Iterable[Published], rulebook: Rulebook, people: People, groups: int) -> list[Named]:

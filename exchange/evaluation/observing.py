@@ -5,7 +5,7 @@ type and value, which join exactly as real tokens do: equal for the same identif
 signal is at hand from the hour on in which its member's gate let it pass.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from hashlib import sha256
 from typing import Final, NamedTuple
@@ -25,6 +25,13 @@ ROUND: Final = 3_600
 _EPOCH: Final = 1
 
 
+class Own(NamedTuple):
+    """What a member knows by itself: its flows in time order, and values that it knows many to share."""
+
+    flows: Sequence[Flow]
+    shared: Sequence[Subject]
+
+
 class Published(NamedTuple):
     """A draft, who publishes it, and the Unix seconds from which on it is at hand."""
 
@@ -33,10 +40,10 @@ class Published(NamedTuple):
     draft: SignalDraft
 
 
-def published(member: str, flows: Iterable[Flow], parameters: GateParameters) -> Iterator[Published]:
-    """What a member's gate lets pass of its flows, given in time order."""
-    gate = Gate(parameters)
-    for flow in flows:
+def published(member: str, own: Own, parameters: GateParameters) -> Iterator[Published]:
+    """What a member's gate lets pass."""
+    gate = Gate(parameters, own.shared)
+    for flow in own.flows:
         for draft in gate.offer(flow):
             yield Published(flow.time - flow.time % ROUND + ROUND, member, draft)
 

@@ -46,11 +46,13 @@ class Size:
 
 @dataclass(frozen=True)
 class City:
-    """`views`: rows by member id. `habits`: how many rows of each (member, habit or typology)."""
+    """`views`: rows by member id. `shared`: the institutions' own accounts, each "type:value", which every
+    member knows. `habits`: how many rows of each (member, habit or typology)."""
 
     seed: int
     size: Size
     views: Mapping[str, Sequence[Row]]
+    shared: Sequence[str]
     truth: Truth
     habits: Mapping[tuple[str, str], int]
 
@@ -72,4 +74,5 @@ def generate(seed: int, size: Size | None = None, members: Mapping[str, str] = M
     movements = clearing.clear(town)
     views = Views(town)
     views.write(movements)
-    return City(seed, size, views.rows, truth.tell(town, cases, movements, views.cases), views.habits)
+    shared = [f"iban:{house.account.iban}" for house in town.houses.values()]
+    return City(seed, size, views.rows, shared, truth.tell(town, cases, movements, views.cases), views.habits)

@@ -1,10 +1,12 @@
-"""A city in a folder: every member's flow file, and the truth in a file that no member has.
+"""A city in a folder: every member's flows and what it knows to be shared, and apart from them the truth.
 
 Invariants: the same city gives the same bytes.
 """
 
+import csv
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +40,22 @@ SCHEMA = pa.schema(
 
 TRUTH = "truth.json"
 FLOWS = "flows.parquet"
+SHARED = "shared.csv"
 
 
 def write(city: City, folder: Path) -> None:
-    """Write `<member>/flows.parquet` for every member, and `truth.json`, into `folder`; both are replaced."""
+    """Write what each member knows into `<member>/`, and `truth.json`, into `folder`; all is replaced."""
     for member, rows in city.views.items():
         (folder / member).mkdir(parents=True, exist_ok=True)
-        pyarrow.parquet.write_table(table(rows), folder / member / FLOWS)
+        write_member(rows, city.shared, folder / member)
     (folder / TRUTH).write_text(truth_text(city), "utf-8")
+
+
+def write_member(rows: Sequence[Row], shared: Sequence[str], folder: Path) -> None:
+    """Write one member's flows, and what it knows to be shared ("type:value"), into its folder."""
+    pyarrow.parquet.write_table(table(rows), folder / FLOWS)
+    with (folder / SHARED).open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("type", "value"), *(each.split(":", 1) for each in shared)])
 
 
 def table(rows: Any) -> Any:

@@ -107,6 +107,25 @@ async def test_purchases_of_phones_at_merchants(exchange: World, tmp_path: Path)
 
 
 @online
+async def test_what_many_share_is_published_as_shared(exchange: World, tmp_path: Path) -> None:
+    path = write(tmp_path / "north.csv", *transfers((1, 31, 99, 9_000), (2, 99, 33, 8_500)))
+    shared = write(tmp_path / "shared.csv", {"type": "account", "value": account(99)})
+    options = (*ACCOUNTS, "--shared", str(shared))
+    for member in ("bank-north", "bank-south"):
+        code, out, err = await run(exchange, member, "publish-flows", str(path), *options, "--json")
+        assert code == 0, err
+        assert json.loads(out)["signals"] == {"shared-value": 1}
+        assert json.loads(out)["published_rows"] == 0
+    code, out, err = await run(exchange, "bank-north", "matches", "set-aside", "--json")
+    assert code == 0, err
+    assert [each["reason"] for each in json.loads(out)] == ["known-shared"]
+    write(shared, {"type": "account", "value": ""})
+    code, out, err = await run(exchange, "bank-north", "publish-flows", str(path), *options)
+    assert (code, out) == (2, "")
+    assert "shared.csv, row 1, column value" in err
+
+
+@online
 async def test_what_may_not_be_published_is_counted_and_said(exchange: World, tmp_path: Path) -> None:
     later = transfers((24 * 30, 4, 5, 10_000), (24 * 30 + 1, 5, 6, 9_000))
     path = write(tmp_path / "north.csv", *transfers((1, 11, 12, 9_000), (2, 12, 13, 8_500)), *later)

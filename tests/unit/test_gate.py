@@ -34,6 +34,30 @@ ROWS = frozenset({"credit-purchase", "pass-through", "refund-without-shipment"})
 RULEBOOK = Rulebook.parse(default_text())
 
 
+def test_what_many_share_is_said_and_not_looked_at() -> None:
+    lender = account(99)
+    flows = [
+        sent(account(1), lender, 5_000, 1),
+        sent(lender, account(2), 4_600, 20),
+        sent(account(1), lender, 5_000, 24 * 41),
+    ]
+    assert places(offered(flows), "pass-through")
+    gate = Gate(shared=[lender])
+    drafts = [draft for each in flows for draft in gate.offer(each)]
+    assert [(draft.code, draft.subject) for draft in drafts] == [("shared-value", lender)] * 2
+    assert [draft.first_seen for draft in drafts] == [flows[0].time, flows[2].time], "again when it is due"
+    for draft in drafts:
+        assert violations(draft, draft.last_seen) == []
+        assert rule_violations(draft, RULEBOOK, "bank", draft.last_seen) == []
+
+
+def test_nobody_is_linked_to_what_many_share() -> None:
+    hotline = phone(500)
+    row = bought(phone(1), shop(1), 3_000, 1, limit=3_100, payer_links=(person(1), hotline))
+    (draft,) = [each for each in Gate(shared=[hotline]).offer(row) if each.code == "credit-purchase"]
+    assert draft.links == (person(1),)
+
+
 @st.composite
 def any_flow(draw: st.DrawFn) -> Flow:
     """Any flow among few people, shops and accounts within twelve days."""

@@ -3,7 +3,7 @@
 import pytest
 from signalexchange.flows import Flow
 
-from tests.support.flows import account, offered, person, phone, places, sent, shop
+from tests.support.flows import account, bought, offered, person, phone, places, sent, shop
 
 FIRM = {"payer_links": (shop(1), phone(900))}
 
@@ -84,11 +84,26 @@ def test_an_owner_may_draw_as_often_as_he_likes() -> None:
     assert passed([sent(account(1), account(2), 900, 24 * n, **FIRM, **owner) for n in range(4)]) == []
 
 
-def test_a_firm_without_trade_that_pays_new_persons_day_by_day() -> None:
-    days = [sent(account(1), account(10 + n), 1_500 + n, 24 * n, **FIRM) for n in range(4)]
+def test_the_first_a_day_whom_a_firm_without_trade_pays() -> None:
+    days = [sent(account(1), account(10 + n), 1_500 + n, 24 * n, **FIRM) for n in range(3)]
     assert passed(days) == names(days)
     payroll = [sent(account(1), account(10 + n), 5_000 + n, 10 + n / 10, **FIRM) for n in range(12)]
-    assert passed(payroll) == []
+    assert passed(payroll) == names(payroll[:1])
+    known = [sent(account(1), account(10), 400, 24 * n, **FIRM) for n in (0, 8)]
+    assert passed([*known, sent(account(1), account(10), 1_500, 24 * 12, **FIRM)]) == []
+
+
+def test_a_firm_with_trade_pays_whom_it_likes() -> None:
+    trade = [bought(phone(n), shop(1), 80, n / 10, credit=False) for n in range(5)]
+    assert passed([*trade, sent(account(1), account(10), 1_500, 9, **FIRM)]) == []
+
+
+def test_what_comes_back_of_a_purchase_that_just_counts() -> None:
+    mine = (person(1),)
+    card = bought(phone(1), shop(1), 600, 1, payer_links=mine)
+    back = sent(account(9), account(1), 430, 9, payee_links=mine)
+    assert passed([card, back]) == names([back])
+    assert passed([card, sent(account(9), account(1), 410, 9, payee_links=mine)]) == []
 
 
 def test_bills_and_busy_accounts_are_left_alone() -> None:

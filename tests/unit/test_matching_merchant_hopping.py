@@ -70,6 +70,20 @@ def test_a_gap_takes_one_more_payer() -> None:
     assert found(merchant_hopping, [*more, *gap]) == findings
 
 
+def test_who_comes_days_apart_goes_alone() -> None:
+    """Households that furnish, each in its own week, at the same few shops of dear things."""
+
+    def block(apart: int) -> list[Observation]:
+        return [
+            paid(GROUPS[n % 3], f"phone {n}", f"merchant {shop}", 1500, 20 * shop + apart * n)
+            for n in range(3)
+            for shop in range(3)
+        ]
+
+    assert len(found(merchant_hopping, block(24))) == 3
+    assert found(merchant_hopping, block(60)) == {}
+
+
 def test_two_friends_are_none() -> None:
     rows = [row for row in BLOCK if row.subject != token("phone 2")]
     assert found(merchant_hopping, rows) == {}

@@ -8,7 +8,7 @@ import pyarrow.parquet
 import pytest
 from click.testing import CliRunner
 from signalexchange.errors import ConfigError
-from signalexchange.flows import Flow, read_flows
+from signalexchange.flows import Flow, read_flows, read_shared
 from signalexchange.identifiers import TYPE_NAMES, normalise
 
 from exchange.cli import main
@@ -67,7 +67,8 @@ def test_a_seed_gives_the_same_bytes_and_another_seed_others(tmp_path: Path, sma
     for path in (tmp_path / "a").rglob("*.*"):
         relative = path.relative_to(tmp_path / "a")
         assert path.read_bytes() == (tmp_path / "b" / relative).read_bytes()
-        assert path.read_bytes() != (tmp_path / "c" / relative).read_bytes()
+        if path.name != files.SHARED:  # institutions have the same accounts in every city
+            assert path.read_bytes() != (tmp_path / "c" / relative).read_bytes()
 
 
 def test_every_identifier_is_valid_and_in_normal_form(city: City) -> None:
@@ -289,6 +290,9 @@ def test_the_command_writes_the_files_and_says_what_it_made(tmp_path: Path, smal
         assert table.schema.equals(files.SCHEMA)
         assert table.column_names == list(Row._fields)
         assert [tuple(row.values()) for row in table.to_pylist()] == [tuple(row) for row in rows]
+        own = read_shared(tmp_path / "city" / member / "shared.csv")
+        assert [f"iban:{subject.value}" for subject in own] == list(small.shared)
+    assert len(set(small.shared)) == 4
     truth = json.loads((tmp_path / "city" / "truth.json").read_text("utf-8"))
     assert truth == json.loads(files.truth_text(small))
     assert {case["typology"] for case in truth["cases"]} == set(TYPOLOGIES)

@@ -121,6 +121,25 @@ def read_flows(
         yield flow
 
 
+def read_shared(path: Path) -> list[Subject]:
+    """Values that a member knows many unrelated people to share: a .csv, .jsonl, .ndjson or .parquet file
+    with columns type and value. Raises SourceError.
+    """
+    columns = frozenset({"type", "value"})
+    shared = []
+    for number, cells in read_table(path, lambda *found: _only(columns, *found)):
+        row = Row(cells)
+        try:
+            shared.append(row.get("value", subject(row.get("type", identifier_type))))
+        except (CellError, InvalidIdentifierError) as error:
+            raise SourceError(path, number, row.column, str(error)) from None
+    return shared
+
+
+def _only(wanted: frozenset[str], path: Path, columns: Iterable[str], row: int | None) -> None:
+    check_columns(path, columns, wanted, wanted, row)
+
+
 def _check_columns(
     path: Path, columns: Iterable[str], row: int | None, types: Mapping[str, int | None]
 ) -> None:

@@ -58,14 +58,16 @@ class PayerRing(Record):
 
 
 class MerchantHopping(Record):
-    """At least `payers` who bought within `days` at the same `merchants` or more, at least `payers` ×
-    `merchants` times: each payer at more than `density` permille of the merchants, and at each merchant as
-    many of the payers; a merchant with more than `popular` payers doesn't count."""
+    """At least `payers` who bought within `days` at the same `merchants` or more, at each no more than
+    `apart_hours` apart, at least `payers` × `merchants` times: each payer at more than `density` permille of
+    the merchants, and at each merchant as many of the payers; a merchant with more than `popular` payers
+    doesn't count."""
 
     payers: Several
     merchants: Several
     density: Permille
     days: Days
+    apart_hours: Hours
     popular: Count
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from exchange.domain.matching.finding import Finding, Part, Pattern, Subject, evidence_of, instance_key
-from exchange.domain.matching.graph import DAY, Alias, Graph
+from exchange.domain.matching.graph import DAY, HOUR, Alias, Graph
 from exchange.domain.matching.movement import Movement, movements, returned
 from exchange.domain.matching.observation import CENTS, MERCHANT, Observation, Role
 from exchange.domain.matching.parts import subjects
@@ -25,7 +25,6 @@ from exchange.domain.matching.search import Search, bounded, concerned
 
 ROLES: Final = frozenset(Role) - {Role.SHARED}
 _LEGS: Final = frozenset({Role.TRANSFER, Role.PAYMENT})
-HOUR: Final = 3_600
 _NOISE: Final = 4
 """A source or sink of less than the mean by this factor doesn't count."""
 

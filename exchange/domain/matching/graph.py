@@ -20,7 +20,8 @@ from exchange.domain.matching.observation import Observation, Role
 
 __all__ = ["DAY", "Alias", "Graph", "SetAside", "hypothesis"]
 
-DAY: Final = 86_400
+HOUR: Final = 3_600
+DAY: Final = 24 * HOUR
 _LEGS: Final = frozenset({Role.PAYMENT, Role.TRANSFER, Role.REFUND})
 _FIRST: Final = attrgetter("first")
 _FLOWS: Final = frozenset({Role.PAYMENT, Role.TRANSFER})

@@ -3,18 +3,19 @@
 An agent leads a group of payers from one sham merchant to the next before any of them stands out, and spreads
 them over lenders. Honest payers meet at big merchants, which don't count, and seldom at several small ones.
 Found as a dense block of payers × merchants, as in M. Jiang et al., "CrossSpot" (2015), and K. Shin et al.,
-"M-Zoom" (2016); docs/matching.md.
+"M-Zoom" (2016), in lockstep, as in A. Beutel et al., "CopyCatch" (2013); docs/matching.md.
 
-Invariants: two payers go together if both bought at all but one of `merchants`, or at more, of the same ones
-within `days`; a block has as many cells filled as one of `payers` × `merchants` without a gap; an instance is
-what one token bought with those who go along, the same from each of its purchases.
+Invariants: two payers go together if within `days` both bought at all but one of `merchants`, or at more, of
+the same ones, at each no more than `apart_hours` apart; a block has as many cells filled as one of `payers` ×
+`merchants` without a gap; an instance is what one token bought with those who go along, the same from each of
+its purchases.
 """
 
 from collections.abc import Iterator, Sequence
 from typing import Final
 
 from exchange.domain.matching.finding import Finding, Pattern, evidence_of, instance_key
-from exchange.domain.matching.graph import DAY, Alias, Graph
+from exchange.domain.matching.graph import DAY, HOUR, Alias, Graph
 from exchange.domain.matching.movement import movements
 from exchange.domain.matching.observation import Observation, Role
 from exchange.domain.matching.parts import payers_and_merchants
@@ -79,7 +80,7 @@ def _companions(search: Search, payment: Observation) -> tuple[Visits, list[Visi
         for person in sorted(visits)
         if person not in mine
         and len(visits[person]) >= common
-        and _together(own, visits[person], days) >= common
+        and _together(own, visits[person], days, rules.apart_hours * HOUR) >= common
     ]
     return own, along
 
@@ -93,18 +94,22 @@ def _is_one_of(end: tuple[bytes, str], who: Sequence[Alias]) -> bool:
     return (end[0], None) in who or end in who
 
 
-def _together(one: Visits, other: Visits, days: int) -> int:
-    """The most merchants at which both bought within the same stretch of `days` seconds."""
-    common = [merchant for merchant in one if merchant in other]
-    starts = sorted({row.first for merchant in common for row in (*one[merchant], *other[merchant])})
-    if starts[-1] <= starts[0] + days:
-        return len(common)
+def _together(one: Visits, other: Visits, days: int, apart: int) -> int:
+    """The most merchants at which both bought, no more than `apart` from each other, within the same stretch
+    of `days`, both in seconds."""
+    meetings = sorted(
+        (min(mine.first, theirs.first), max(mine.first, theirs.first), merchant)
+        for merchant in one
+        for mine in one[merchant]
+        for theirs in other.get(merchant, ())
+        if abs(mine.first - theirs.first) <= apart
+    )
     return max(
-        sum(
-            all(any(start <= row.first <= start + days for row in each[merchant]) for each in (one, other))
-            for merchant in common
-        )
-        for start in starts
+        (
+            len({merchant for _, last, merchant in meetings[n:] if last <= start + days})
+            for n, (start, _, _) in enumerate(meetings)
+        ),
+        default=0,
     )
 
 

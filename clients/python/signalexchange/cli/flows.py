@@ -21,10 +21,10 @@ from signalexchange.cli.common import (
 )
 from signalexchange.cli.publishing import acknowledged, member_kind
 from signalexchange.client import MAX_BATCH
-from signalexchange.flows import WEAK_TYPES, Flow, in_order, read_flows
+from signalexchange.flows import WEAK_TYPES, Flow, in_order, read_flows, read_shared
 from signalexchange.gate import Gate
 from signalexchange.publisher import Acknowledged
-from signalexchange.signals import InvalidSignalError, SignalDraft, rule_violations, violations
+from signalexchange.signals import InvalidSignalError, SignalDraft, Subject, rule_violations, violations
 from signalexchange.tables import SourceError
 
 SEEN_EVERY = 1_000
@@ -44,7 +44,7 @@ class Gated(NamedTuple):
     @property
     def published(self) -> int:
         """Rows that something is said of."""
-        return len({draft.place for draft in self.drafts if draft.code != "same-subject"})
+        return len({draft.place for draft in self.drafts if draft.place and draft.code != "same-subject"})
 
 
 @click.command("publish-flows")
@@ -56,9 +56,16 @@ class Gated(NamedTuple):
     metavar="END=TYPE",
     help=f"Type of all payers or payees, as payer=phone; repeat. Types: {', '.join(END_TYPES)}.",
 )
+@click.option(
+    "--shared",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File of values known to be many unrelated people's, with columns type and value.",
+)
 @click.option("--dry-run", is_flag=True, help="Show what would be published; ask and send nothing.")
 @json_option
-def publish_flows(file: Path, types: Sequence[str], dry_run: bool, as_json: bool) -> None:
+def publish_flows(
+    file: Path, types: Sequence[str], shared: Path | None, dry_run: bool, as_json: bool
+) -> None:
     """Publish what of FILE, movements of money as this member sees them, is worth it.
 
     FILE is CSV, JSON Lines (.jsonl) or Parquet with one movement a row, in any order. Required columns: time,
@@ -69,9 +76,13 @@ def publish_flows(file: Path, types: Sequence[str], dry_run: bool, as_json: bool
 
     The gate keeps ordinary life back; docs/gate.md says what passes. Orders, references, amounts and exact
     times never leave. Publishing the same file again repeats nothing.
+
+    Values in --shared, institutions' own accounts above all, are published as shared, so that they join
+    nobody once another group says so too; transfers from and to them, bills and payouts, are kept back.
     """
     ends = _types(types)
-    gated = _gate(file, ends.get("payer"), ends.get("payee"))
+    known = read_shared(shared) if shared is not None else []
+    gated = _gate(file, ends.get("payer"), ends.get("payee"), known)
     if dry_run:
         _report(gated, as_json, {}, [])
         note(f"dry run: {len(gated.drafts)} signals; nothing was sent")
@@ -91,7 +102,7 @@ def _types(given: Sequence[str]) -> dict[str, int]:
     return ends
 
 
-def _gate(file: Path, payer_type: int | None, payee_type: int | None) -> Gated:
+def _gate(file: Path, payer_type: int | None, payee_type: int | None, shared: Sequence[Subject]) -> Gated:
     """Read the whole file and gate it; raises InvalidSignalError, for at most 32 of its faults with their
     total, or SourceError where the file can't be read to its end.
     """
@@ -108,7 +119,7 @@ def _gate(file: Path, payer_type: int | None, payee_type: int | None) -> Gated:
     faults.check()
     if not flows:
         raise click.UsageError(f"{file} holds no flows")
-    gate, drafts = Gate(), list[SignalDraft]()
+    gate, drafts = Gate(shared=shared), list[SignalDraft]()
     with progress("gating") as report:
         for number, flow in enumerate(in_order(flows), 1):
             drafts += gate.offer(flow)

@@ -4,7 +4,7 @@ Invariants: a row is published at most once; the same rows give the same drafts;
 the windows of the parameters; nothing here reads a clock or does I/O.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from decimal import Decimal
 
 from signalexchange.errors import ExchangeError
@@ -26,6 +26,7 @@ CONFIDENCE = {
     "repay-and-respend": 50,
     "line-exhausted": 50,
     "same-subject": 90,
+    "shared-value": 90,
 }
 """Confidence, 0 to 100, with which each code is published: a gate suspects, matching finds."""
 
@@ -37,12 +38,14 @@ class FlowOrderError(ExchangeError):
 class Gate:
     """One member's gate over its own flows."""
 
-    def __init__(self, parameters: GateParameters | None = None) -> None:
+    def __init__(self, parameters: GateParameters | None = None, shared: Collection[Subject] = ()) -> None:
+        """`shared` is what this member knows to be many unrelated people's: institutions' own accounts above
+        all. It is published as such, and transfers that it takes part in are not."""
         self._parameters = parameters if parameters is not None else GateParameters()
         self._now = 0
         self.held_back = 0
         """Rows worth publishing that were not, as the hub takes no more on their subject."""
-        self._known = Known(self._parameters)
+        self._known = Known(self._parameters, shared)
         self._purchases = Purchases(self._parameters, self._known)
         self._transfers = Transfers(self._parameters, self._known, self._purchases)
         self._refunds = Refunds(self._parameters)
@@ -67,7 +70,8 @@ class Gate:
         self._known.learn(flow)
         payer, payee = self._known.person(flow.payer), self._known.person(flow.payee)
         leg = Leg(flow, cents(flow.amount), payer, payee)
-        return self._complete(list(self._apply(leg)))
+        drafts = self._complete(list(self._apply(leg)))
+        return [*(self._shared(value, flow) for value in self._known.say_shared(flow.time)), *drafts]
 
     def _apply(self, leg: Leg) -> Iterator[SignalDraft]:
         flow, everything = leg.flow, self._parameters.ungated
@@ -82,6 +86,8 @@ class Gate:
                     for code, first, amount in self._lines.bought(leg):
                         yield from self._publish(self._purchases.sign(leg.payer, flow.time))
                         yield self._draft(code, flow.payer, None, flow, first, Decimal(amount) / 100)
+            case Kind.TRANSFER if self._known.settles(flow):
+                pass
             case Kind.TRANSFER:
                 yield from self._publish([leg] if everything else list(self._transfers.take(leg)))
             case Kind.REFUND:
@@ -139,6 +145,22 @@ class Gate:
             place=of.place,
         )
 
+    def _shared(self, value: Subject, flow: Flow) -> SignalDraft:
+        return SignalDraft(
+            subject=value,
+            code="shared-value",
+            confidence=CONFIDENCE["shared-value"],
+            grade=EvidenceGrade.EVIDENCE_GRADE_CORROBORATED,
+            first_seen=flow.time,
+            last_seen=flow.time,
+            expires_at=self._expiry(flow.time),
+            reference="known to be shared",
+        )
+
+    def _expiry(self, time: int) -> int:
+        """To the day: all that one day shows ends together."""
+        return time - time % DAY + self._parameters.valid_days * DAY
+
     def _draft(
         self,
         code: str,
@@ -155,8 +177,7 @@ class Gate:
             grade=EvidenceGrade.EVIDENCE_GRADE_SUSPECTED,
             first_seen=first,
             last_seen=flow.time,
-            # To the day: all that one day shows ends together.
-            expires_at=flow.time - flow.time % DAY + self._parameters.valid_days * DAY,
+            expires_at=self._expiry(flow.time),
             reference=flow.reference,
             amount=amount,
             counterparty=counterparty,

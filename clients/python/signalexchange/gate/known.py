@@ -4,7 +4,7 @@ Invariants: only links that the flows gave are known; a value that many share is
 subject is said once and again only after `link_days`; everything is forgotten some days after it was seen.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from signalexchange.flows import WEAK_TYPES, Flow
 from signalexchange.gate.legs import DAY
@@ -23,8 +23,10 @@ PHONE = IdentifierType.IDENTIFIER_TYPE_PHONE
 class Known:
     """Customers by identifier: their links, and which were said when."""
 
-    def __init__(self, parameters: GateParameters) -> None:
+    def __init__(self, parameters: GateParameters, shared: Collection[Subject] = ()) -> None:
         self._parameters = parameters
+        self._shared = frozenset(shared)
+        self._shared_until = 0
         self._links: dict[Subject, dict[Subject, None]] = {}
         self._holders: dict[Subject, dict[Subject, None]] = {}
         self._seen: dict[Subject, int] = {}
@@ -102,6 +104,17 @@ class Known:
         theirs = self._links.get(other, ())
         return any(link in theirs for link in self._links.get(one, ()) if link.type not in WEAK_TYPES)
 
+    def settles(self, flow: Flow) -> bool:
+        """Whether an end is known to be shared: everybody's bills and payouts go through it."""
+        return flow.payer in self._shared or flow.payee in self._shared
+
+    def say_shared(self, now: int) -> list[Subject]:
+        """The values known to be shared when they are due to be said; from now on they are said."""
+        if now < self._shared_until:
+            return []
+        self._shared_until = now + self._parameters.link_days * DAY
+        return sorted(self._shared, key=lambda value: (value.type, value.value))
+
     def shares(self, value: Subject) -> int:
         """How many subjects have the value."""
         return len(self._holders.get(value, ()))
@@ -109,7 +122,9 @@ class Known:
     def links(self, subject: Subject) -> Iterator[Subject]:
         """The subject's links, strong ones first, without what many share."""
         links = [
-            link for link in self._links.get(subject, ()) if self.shares(link) <= self._parameters.shared_most
+            link
+            for link in self._links.get(subject, ())
+            if link not in self._shared and self.shares(link) <= self._parameters.shared_most
         ]
         yield from (link for link in links if link.type not in WEAK_TYPES)
         yield from (link for link in links if link.type in WEAK_TYPES)

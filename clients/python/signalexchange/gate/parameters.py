@@ -64,8 +64,8 @@ class GateParameters:
 
     pass_hours: int = 72
     """Money sent on within is passed on."""
-    pass_least_cny: int = 600
-    """Legs, or sums of legs, below are never published."""
+    pass_least_cny: int = 420
+    """Legs, or sums of legs, below are never published: what a purchase worth a fee gives back at least."""
     pass_returns_permille: int = 700
     """An account that sends on that share, up to all, of what it received passes on."""
     busy_legs: int = 40
@@ -78,7 +78,7 @@ class GateParameters:
     repeat_least_cny: int = 1_000
     """Payments of one to another within `repeat_hours` that add up to so much are published."""
     payout_days: int = 7
-    """A business without trade that pays three new payees within pays out; three on a day are a payroll."""
+    """Whom a business without trade first paid within is new to it; its first payment a day to one passes."""
     regular_days: int = 45
     """A payment like one to the same payee 20 to so many days ago is regular: salary, rent."""
 

@@ -19,8 +19,6 @@ from signalexchange.gate.windows import Window
 from signalexchange.signals import Subject
 
 MONTH = 20 * DAY
-MANY = 3
-"""Payees a day that make a payroll, and payees on other days that make payouts."""
 LATEST = 64
 """Legs in, and legs out, of an account that are looked at: what a flood of legs costs is bounded."""
 
@@ -37,7 +35,7 @@ class Transfers:
         self._bought: Window[Subject, Leg] = Window(parameters.pass_hours * HOUR)
         self._paid: Window[tuple[Subject, Subject], tuple[int, int]] = Window(parameters.regular_days * DAY)
         self._pairs: Window[tuple[Subject, Subject], Leg] = Window(parameters.repeat_hours * HOUR)
-        self._payouts: Window[Subject, Leg] = Window(parameters.payout_days * DAY)
+        self._payouts: Window[tuple[Subject, int], None] = Window(DAY)
         self._now = 0
         self._windows = (self._into, self._out, self._bought, self._paid, self._pairs, self._payouts)
 
@@ -186,19 +184,15 @@ class Transfers:
             yield from legs
 
     def _paid_out(self, leg: Leg) -> Iterator[Leg]:
-        """First payments of a business to several persons, on several days: not a payroll, which is one."""
+        """The first payment a day of a business without trade to somebody new: a payroll has one first."""
         if leg.cents < self._least or not self._known.is_business(leg.flow.payer):
             return
-        if self._trades(leg.flow.payer, leg.payer):
+        if self._purchases.other_trade(leg.payer) > self._parameters.trade_none:
             return
-        self._payouts.add(leg.payer, leg.flow.time, leg)
-        days: dict[int, list[Leg]] = {}
-        for each in self._payouts.get(leg.payer):
-            days.setdefault(each.flow.time // DAY, []).append(each)
-        ordinary = [legs for legs in days.values() if len(legs) < MANY]
-        singles = [each for legs in ordinary for each in legs]
-        if len(ordinary) >= MANY and len({each.payee for each in singles}) > MANY:
-            yield from singles
+        today = (leg.payer, leg.flow.time // DAY)
+        if not self._payouts.get(today):
+            yield leg
+        self._payouts.add(today, leg.flow.time, None)
 
     def _fits(self, received: int, sent: int) -> bool:
         least = self._parameters.pass_returns_permille
