@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 
 from exchange.domain.matching import payer_ring
+from exchange.domain.matching.finding import Part
 from exchange.domain.matching.observation import Observation, Role
 from tests.support.observations import RULES, any_order, assert_same_in, found, linked, paid, seen, token
 
@@ -31,6 +32,19 @@ def test_a_ring_is_found(rows: list[Observation]) -> None:
     assert set(finding.evidence) == {row.place for row in rows}, "who says that a value is had tells of it"
     assert finding.anchors == (token("merchant m"),)
     assert 0 < finding.rarity <= 1000
+
+
+def test_whose_number_the_payers_go_by_takes_part() -> None:
+    cards = [
+        paid(("north", "south")[n % 2], f"card {n}", "merchant m", 900, n, f"id {n}", "phone o")
+        for n in range(3)
+    ]
+    (finding,) = found(payer_ring, cards).values()
+    assert {subject.part for subject in finding.subjects if subject.token == token("phone o")} == {
+        Part.MERCHANT
+    }
+    (finding,) = found(payer_ring, DEVICE).values()
+    assert all(subject.token != token("device d") for subject in finding.subjects)
 
 
 @settings(max_examples=25, deadline=None)

@@ -13,12 +13,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
-from exchange.domain.matching.finding import Finding, Pattern, evidence_of, instance_key
+from exchange.domain.matching.finding import Finding, Part, Pattern, Subject, evidence_of, instance_key
 from exchange.domain.matching.graph import DAY, Alias, Graph, order
 from exchange.domain.matching.identity import End
 from exchange.domain.matching.movement import movements
-from exchange.domain.matching.observation import NATIONAL_ID, Observation, Role
-from exchange.domain.matching.parts import payers_and_merchants
+from exchange.domain.matching.observation import NATIONAL_ID, PHONE, Observation, Role
+from exchange.domain.matching.parts import payers_and_merchants, subjects
 from exchange.domain.matching.search import EVER, Search, bounded, concerned, in_turn
 
 ROLES: Final = frozenset(Role) - {Role.SHARED}
@@ -90,7 +90,7 @@ def _ring(search: Search, merchant: bytes) -> Iterator[Finding]:
         Pattern.PAYER_RING,
         instance_key(Pattern.PAYER_RING, merchant),
         (merchant,),
-        payers_and_merchants(graph, rows),
+        subjects(graph, [*payers_and_merchants(graph, rows), *_behind(graph, sharing, ring)]),
         evidence_of(rows, _holdings(search, rows, values, merchant)),
         evidence_of(movement.heads[0] for movement in movements(rows)),
         max(_rarity(graph, value) for value in values),
@@ -151,6 +151,13 @@ def _sure(graph: Graph, rows: Sequence[Observation], persons: Mapping[End, int])
         for kind in set().union(*named.values())
     ]
     return ids + max(0, *more)
+
+
+def _behind(graph: Graph, sharing: Mapping[bytes, set[int]], ring: set[int]) -> Iterator[Subject]:
+    """Phones that several of the ring go by: whose they are acts for the merchant."""
+    for value, people in sharing.items():
+        if graph.type_of(value) == PHONE and len(people & ring) > 1:
+            yield Subject(value, PHONE, Part.MERCHANT)
 
 
 def _holdings(
