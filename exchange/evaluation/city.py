@@ -2,7 +2,8 @@
 
 Invariants: members' flows go through the files and the reader that any member's flows go through. The
 exchange sees what the gates let pass, and tells from the rulebook's `report_at` on; alone and together the
-same rules see every flow, one group sufficing, and are granted the best threshold in hindsight.
+same rules need one group, and are granted, in hindsight, the better of every flow and what the gates let
+pass, and the best threshold.
 """
 
 import tempfile
@@ -18,7 +19,7 @@ from signalexchange.rulebook import Rulebook, default_text
 from signalexchange.tables import SourceError
 
 from exchange.domain.matching.matcher import Matcher
-from exchange.evaluation.actors import Named, Score, best_at_precision, entities_of, recall, score
+from exchange.evaluation.actors import Best, Named, Score, best_at_precision, entities_of, recall, score
 from exchange.evaluation.observing import Own, Published, batches, published
 from exchange.evaluation.people import People
 from exchange.scenario import files
@@ -73,18 +74,19 @@ def evaluate(seed: int, size: Size | None = None) -> Found:
     people = People(city.truth)
     gated = {member: list(published(member, own, GateParameters())) for member, own in known.items()}
     raw = {member: list(published(member, own, GateParameters.everything())) for member, own in known.items()}
-    groups = rulebook.matching.min_groups
     told = [
         each
-        for each in look(_all(gated), rulebook, people, groups)
+        for each in look(_all(gated), rulebook, people, rulebook.matching.min_groups)
         if each.confidence >= rulebook.matching.report_at
     ]
     planted = people.planted
-    alone = {
-        member: best_at_precision(planted, look(said, rulebook, people, 1), PRECISION)
-        for member, said in raw.items()
-    }
-    pooled = best_at_precision(planted, look(_all(raw), rulebook, people, 1), PRECISION)
+
+    def best_of(*views: Iterable[Published]) -> Best:
+        sights = [best_at_precision(planted, look(said, rulebook, people, 1), PRECISION) for said in views]
+        return max(sights, key=lambda each: each.score.found)
+
+    alone = {member: best_of(gated[member], raw[member]) for member in known}
+    pooled = best_of(_all(gated), _all(raw))
     best = max(alone.values(), key=lambda each: each.score.found)
     views = (told, best.believed, pooled.believed)
     named = entities_of(told)
