@@ -172,3 +172,33 @@ def test_an_echo_raises_neither_groups_nor_advice(pattern: Pattern) -> None:
     after = town.advice(match)
     assert match.groups == before[0]
     assert {token: after[token] for token in before[1]} == before[1]
+
+
+def test_a_leg_beside_an_echo_counts_no_more_than_the_echo() -> None:
+    """Who was shown the payer makes up the rest around that."""
+    purchase, settlement, backflow = SCHEMES[Pattern.FUNDS_LOOP]()
+    town = Town()
+    town.say(HONEST[0], purchase)
+    town.say(ACCUSER, settlement)
+    town.say(ACCUSER, backflow, echo=True)
+    assert not town.matches()
+    # What others tell of it makes a match of theirs, in which it has no part.
+    town.say(HONEST[1], settlement)
+    (match,) = town.matches()
+    assert match.groups == {group for _, group in HONEST[:2]}
+
+
+@EACH_PATTERN
+def test_nobody_silences_itself_or_others_by_an_echo(pattern: Pattern) -> None:
+    """Repeating what one was shown takes nothing from a match, now or when it is looked at again."""
+    town = Town()
+    legs = SCHEMES[pattern]()
+    town.tell(HONEST[:2], legs)
+    (match,) = town.matches(pattern)
+    groups, instances = match.groups, set(match.instances)
+    for leg in legs:
+        for reporter in HONEST[:2]:
+            town.say(reporter, leg._replace(at=leg.at + 0.2), echo=True)
+    for leg in legs:
+        town.withdraw(town.say(ACCUSER, leg))
+    assert (match.groups, set(match.instances)) == (groups, instances)

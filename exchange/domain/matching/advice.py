@@ -14,7 +14,7 @@ from signalexchange.v1.signal_service_pb2 import ACTION_ALLOW, ACTION_AUTHENTICA
 
 from exchange.domain.matching.confidence import NAMES, confidence
 from exchange.domain.matching.graph import DAY
-from exchange.domain.matching.match import Match, Support, Verdict
+from exchange.domain.matching.match import Match, Support, Verdict, witnesses
 from exchange.domain.matching.matcher import Matcher
 from exchange.domain.matching.without import Without, voices
 from exchange.domain.scoring import Matched, band
@@ -126,9 +126,8 @@ def _support(
             if any(subject.token == token for subject in finding.subjects):
                 seen = [row for place in finding.evidence if (row := matcher.graph.get(place)) is not None]
                 tokens = {token for row in seen for token in (row.subject, row.counterparty)} - {b""}
-                telling = frozenset(row.group for row in seen if not row.echo)
                 spoke = voices(graph, tokens).union(row.group for row in seen)
-                return Support(telling, finding.rarity, frozenset(spoke))
+                return Support(witnesses(seen), finding.rarity, frozenset(spoke))
     return None
 
 

@@ -23,9 +23,9 @@ from exchange.domain.matching.confidence import NONE, Confidence, confidence
 from exchange.domain.matching.finding import Finding, Pattern
 from exchange.domain.matching.graph import DAY, Graph
 from exchange.domain.matching.ledger import Ledger
-from exchange.domain.matching.match import Evidence, Instance, Match, MatchStatus
+from exchange.domain.matching.match import Evidence, Instance, Match, MatchStatus, witnesses
 from exchange.domain.matching.observation import Observation, Role
-from exchange.domain.matching.without import Without
+from exchange.domain.matching.without import Without, without_echoes
 from exchange.domain.reliability import NEUTRAL, Reliability
 
 
@@ -123,14 +123,25 @@ class Joiner:
         # From each who tells of each subject first: a group may see more of one than of another.
         first = {(item.seen.subject, item.seen.group): item for item in reversed(seeds)}
         seeds.sort(key=lambda item: first[item.seen.subject, item.seen.group] is not item)
-        found: dict[bytes, Finding] = {}
+        found: dict[Finding, None] = {}
         for item in seeds[:_SEARCHES]:
-            for finding in rule.find(graph, item.seen):
-                if self._told(finding):
-                    found.setdefault(finding.key, finding)
-            if key in found:
+            found |= {
+                finding: None for finding in self._findings(graph, pattern, item.seen) if self._told(finding)
+            }
+            if any(finding.key == key for finding in found):
                 break
-        return list(found.values())
+        return list(found)
+
+    def _findings(self, graph: Graph, pattern: Pattern, seen: Observation) -> Iterator[Finding]:
+        """What a rule finds in a graph from an observation; where that takes echoes, what it finds without
+        them, too: else a group could silence itself, and whom it agrees with, by repeating what it was shown.
+        """
+        echoed = False
+        for finding in RULES[pattern].find(graph, seen):
+            yield finding
+            echoed = echoed or any(place in self.echoes for place in finding.evidence)
+        if echoed and not seen.echo:
+            yield from RULES[pattern].find(without_echoes(graph, self.echoes), seen)
 
     def _accept(self, finding: Finding, now: int) -> None:
         rows = self._told(finding)
@@ -153,12 +164,13 @@ class Joiner:
     def _told(self, finding: Finding) -> list[Observation]:
         """The evidence of a finding, if enough groups tell of it; else nothing."""
         rows = [row for place in finding.evidence if (row := self.graph.get(place)) is not None]
-        return rows if len({row.group for row in rows if not row.echo}) >= self.needed else []
+        return rows if len(witnesses(rows)) >= self.needed else []
 
     def _is_new(self, finding: Finding, rows: Sequence[Observation]) -> bool:
         """Whether somebody who didn't take back what it told tells more than what no longer stands did."""
         refuters: set[str] = set()
         old: set[int] = set()
+        heard = witnesses(rows)
         for row in rows:
             for match, key in self.ledger.at(row.place):
                 settled = match.settled.get(key) if match.pattern == finding.pattern else None
@@ -166,7 +178,7 @@ class Joiner:
                     refuters |= settled.refuters
                     old.add(row.place)
         return not old or any(
-            not row.echo and row.group not in refuters and row.place not in old for row in rows
+            row.group in heard and row.group not in refuters and row.place not in old for row in rows
         )
 
     def _anchors(self, finding: Finding, rows: Sequence[Observation]) -> set[bytes]:

@@ -1,6 +1,7 @@
 """A match: instances of one pattern that belong together, and what groups decided about it.
 
-Invariants: what counts is evidence that is neither an echo nor refuted by its own group; an instance in
+Invariants: what counts is evidence that is neither an echo nor refuted by its own group, of a finding in
+which that group echoes nothing; what counts goes on counting whatever comes besides. An instance in
 `instances` stands on at least the needed number of groups without what was refuted; one in `settled` no
 longer does, and is kept so that the same evidence doesn't bring it back; neither holds a place whose
 observation is gone. No group can crowd out another's evidence: the most frequent group's oldest gives way.
@@ -48,17 +49,26 @@ class Decision(NamedTuple):
 
 class Evidence(NamedTuple):
     """One observation in an instance. `closer` is the group whose observation, as the latest of a finding,
-    brought it in, or "" where several groups' did; `principal` says that its band is part of the total."""
+    brought it in, or "" where several groups' did; `principal` says that its band is part of the total,
+    `beside_echo` that its group echoes what it was shown in every finding that brought it in."""
 
     seen: Observation
     principal: bool
     closer: str
     refuted: bool = False
+    beside_echo: bool = False
 
     @property
     def counts(self) -> bool:
         """Whether it makes its group one of those that tell of the instance."""
-        return not self.seen.echo and not self.refuted
+        return not (self.seen.echo or self.beside_echo or self.refuted)
+
+
+def witnesses(rows: Iterable[Observation]) -> frozenset[str]:
+    """Groups whose word counts in a finding with this evidence: who echoes a part of it may have made up the
+    rest around that."""
+    found = set(rows)
+    return frozenset({row.group for row in found} - {row.group for row in found if row.echo})
 
 
 @dataclass(slots=True)
@@ -97,15 +107,18 @@ class Instance:
         """Merge a finding of the same key."""
         rows = sorted(seen)
         closer = rows[-1].group
+        heard = witnesses(rows)
         for row in rows:
             principal = row.place in finding.principal
+            beside_echo = not row.echo and row.group not in heard
             known = self.evidence.get(row.place)
             if known is not None:
                 principal |= known.principal
+                beside_echo &= known.beside_echo
                 row_closer = known.closer if known.closer == closer else ""
-                self.evidence[row.place] = Evidence(row, principal, row_closer, known.refuted)
+                self.evidence[row.place] = Evidence(row, principal, row_closer, known.refuted, beside_echo)
             else:
-                self.evidence[row.place] = Evidence(row, principal, closer)
+                self.evidence[row.place] = Evidence(row, principal, closer, False, beside_echo)
         self.anchors = tuple(sorted({*self.anchors, *finding.anchors}))
         self.subjects = tuple(sorted({*self.subjects, *finding.subjects}))
         self.rarity = max(self.rarity, finding.rarity)

@@ -66,7 +66,7 @@ class Matcher(Joiner):
         for row in added:
             for pattern, rule in RULES.items():
                 if row.role in rule.ROLES:
-                    for finding in rule.find(self._view(pattern), row):
+                    for finding in self._findings(self._view(pattern), pattern, row):
                         self._accept(finding, now)
         self._set_aside(added, now)
         return self.ledger.end(now, self._is_sure)

@@ -3,13 +3,13 @@
 Invariants: one content has one form; what an observation says isn't repeated, only its place, so that
 nothing of a withdrawn signal is left but the tokens of an instance, which goes with it.
 
-An instance, numbers big-endian: version 1; whether it is settled (1 byte); rarity (2); anchors; subjects; how
-many groups took back what they told (1); these groups and then those that brought evidence in, ascending;
-evidence, ascending by place. Each list is a count (2) and as many of: an anchor, its length (1) and token;
-a subject, type (1), part (1), length (1) and token; a group, length (1) and name; evidence, place (8), flags
-(1: 1 principal, 2 refuted, 4 several groups brought it in) and the index of the group that did (1), counted
-from the first that brought any. Verdicts: version 1; for each group, ascending, length (1) and name, verdict
-(1) and time (8).
+An instance, numbers big-endian: version 1; whether it is settled (1 byte); rarity (2); anchors; subjects;
+how many groups took back what they told (1); these groups and then those that brought evidence in,
+ascending; evidence, ascending by place. Each list is a count (2) and as many of: an anchor, its length (1)
+and token; a subject, type (1), part (1), length (1) and token; a group, length (1) and name; evidence,
+place (8), flags (1: 1 principal, 2 refuted, 4 several groups brought it in, 8 beside an echo of its group)
+and the index of the group that did (1), counted from the first that brought any. Verdicts: version 1; for
+each group, ascending, length (1) and name, verdict (1) and time (8).
 """
 
 from collections.abc import Callable, Iterable
@@ -23,7 +23,7 @@ from exchange.domain.matching.observation import Observation
 from exchange.domain.records import InstanceRow, MatchRow
 
 _VERSION = 1
-_PRINCIPAL, _REFUTED, _SEVERAL = 1, 2, 4
+_PRINCIPAL, _REFUTED, _SEVERAL, _BESIDE_ECHO = 1, 2, 4, 8
 
 T = TypeVar("T")
 
@@ -80,7 +80,10 @@ def instance_row(number: int, instance: Instance, *, settled: bool) -> InstanceR
         place.to_bytes(8, "big")
         + bytes(
             [
-                _PRINCIPAL * item.principal + _REFUTED * item.refuted + _SEVERAL * (not item.closer),
+                _PRINCIPAL * item.principal
+                + _REFUTED * item.refuted
+                + _SEVERAL * (not item.closer)
+                + _BESIDE_ECHO * item.beside_echo,
                 closers.index(item.closer) if item.closer else 0,
             ]
         )
@@ -112,6 +115,7 @@ def read_instance(row: InstanceRow, seen: Callable[[int], Observation | None]) -
                 bool(flags & _PRINCIPAL),
                 "" if flags & _SEVERAL else closers[closer],
                 bool(flags & _REFUTED),
+                bool(flags & _BESIDE_ECHO),
             )
     if not reader.done:
         raise MalformedError("more than an instance")

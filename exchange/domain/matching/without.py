@@ -88,6 +88,13 @@ class Without(Graph):
         )
 
 
+def without_echoes(graph: Graph, echoes: Graph) -> Without:
+    """A graph, which may be one without something, without all echoes."""
+    if isinstance(graph, Without):
+        return Without(graph, graph._groups, graph._places, echoes)
+    return Without(graph, echoes=echoes)
+
+
 def voices(graph: Graph, tokens: Iterable[bytes]) -> set[str]:
     """Groups that say with whom or what the tokens are linked, under whatever other token."""
     who = {token for one in tokens for token, _ in graph.aliases([one])}
