@@ -345,7 +345,7 @@ class Delta:
     forgotten_match_events: int = 0
     """Match events up to this position go."""
     spent: list[tuple[bytes, int]] = field(default_factory=list)
-    """(hypothesis, Unix seconds): withdrawn ones, and until when they can't be put up again."""
+    """(key, Unix seconds): what is left of withdrawn hypotheses, and until when it counts."""
     deliveries: list[Delivery] = field(default_factory=list)
     reports: list[Report] = field(default_factory=list)
     verdicts: list[VerdictRow] = field(default_factory=list)

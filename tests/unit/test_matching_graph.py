@@ -3,8 +3,9 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exchange.domain.matching.graph import Graph, hypothesis
+from exchange.domain.matching.graph import Graph
 from exchange.domain.matching.observation import Observation, Role
+from exchange.domain.matching.spent import hypothesis
 from tests.support.observations import DAY, RULES, START, linked, paid, seen, sent, token
 
 EVER = START + 1000 * DAY
@@ -138,7 +139,7 @@ def test_a_withdrawn_leg_is_not_planted_again() -> None:
     row = paid("a", "phone 1", "merchant m", 500, 1)
     graph.add(row)
     graph.remove(row.place)
-    graph.spend(hypothesis(row), START + 10 * DAY)
+    graph.spent.add(hypothesis(row), START + 10 * DAY)
     assert not graph.add(paid("a", "phone 1", "merchant m", 700, 2))
     assert graph.add(paid("b", "phone 1", "merchant m", 700, 2))
     graph.prune(START + 11 * DAY)

@@ -161,7 +161,8 @@ class Matching(Record):
     dispute_days: Days
     """How long a foreign refutation caps advice unless the issuer answers."""
     legs_per_pair_and_day: Several
-    """Hypotheses: legs of one group from one token to another in a day that are looked at, withdrawn ones
+    """Hypotheses: legs of one group from one token to another in a day that are looked at, and in a round
+    trip its transfers of a day from the merchant and to the payer, over whatever accounts; withdrawn ones
     included."""
     fan: Several
     """Latest legs of a token and group that a search looks at."""

@@ -8,7 +8,6 @@ looked at; a group counts for at most its share of a value's degree. Kept in mem
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Sequence
-from hashlib import blake2b
 from operator import attrgetter
 from typing import Final
 
@@ -17,8 +16,9 @@ from signalexchange.patterns import Matching
 from exchange.domain.matching.identity import Alias, Identities, SetAside
 from exchange.domain.matching.movement import SLOT, is_same
 from exchange.domain.matching.observation import Observation, Role
+from exchange.domain.matching.spent import hypothesis
 
-__all__ = ["DAY", "Alias", "Graph", "SetAside", "hypothesis"]
+__all__ = ["DAY", "Alias", "Graph", "SetAside"]
 
 HOUR: Final = 3_600
 DAY: Final = 24 * HOUR
@@ -40,7 +40,6 @@ class Graph(Identities):
         self._about: dict[bytes, dict[str, list[Observation]]] = {}
         self._pairs: dict[tuple[int, bytes, bytes], list[Observation]] = {}
         self._news: set[int] = set()
-        self._spent: dict[bytes, int] = {}
         self._changes = 0
         self._touched = _NOTHING
 
@@ -62,7 +61,7 @@ class Graph(Identities):
             return False
         subject, other = seen.subject, seen.counterparty
         if other and seen.role in _LEGS:
-            if self._spent and hypothesis(seen) in self._spent:
+            if self.spent and hypothesis(seen) in self.spent:
                 return False
             rows = self._pairs.setdefault((seen.role, subject, other), [])
             if len(rows) >= self.rules.legs_per_pair_and_day and self._repeats(rows, seen):
@@ -117,17 +116,12 @@ class Graph(Identities):
         self._link(seen, -1)
         return seen
 
-    def spend(self, key: bytes, until: int) -> None:
-        """A leg was withdrawn: its group's legs on that pair and day are not looked at any more, until Unix
-        seconds `until`."""
-        self._spent[key] = max(until, self._spent.get(key, 0))
-
     def prune(self, before: int) -> list[Observation]:
         """Let go of what was last seen on days that ended before Unix seconds `before`."""
         old = [place for day, places in self._days.items() if (day + 1) * DAY <= before for place in places]
         gone = [self.remove(place) for place in sorted(old)]
-        for key in [key for key, until in self._spent.items() if until <= before]:
-            del self._spent[key]
+        if self.spent.prune(before):
+            self._forget_everybody()
         if len(self._types) > 8 * len(self._by_place):
             self._forget_types()
         return [seen for seen in gone if seen is not None]
@@ -227,14 +221,6 @@ def _told_by_both(rows: Sequence[Observation], one: str, other: str) -> list[Obs
         if twin.group == other and is_same(seen, twin)
     ]
     return [seen for pair in pairs for seen in pair]
-
-
-def hypothesis(leg: Observation) -> bytes:
-    """What a leg claims, as far as it counts as one hypothesis: group, pair and day; 16 bytes."""
-    digest = blake2b(digest_size=16)
-    for part in (leg.group.encode(), leg.subject, leg.counterparty, (leg.first // DAY).to_bytes(8, "big")):
-        digest.update(len(part).to_bytes(2, "big") + part)
-    return digest.digest()
 
 
 def order(seen: Observation) -> tuple[int, bytes]:

@@ -13,6 +13,7 @@ from signalexchange.patterns import Matching
 from signalexchange.v1.identifier_pb2 import IdentifierType
 
 from exchange.domain.matching.observation import MERCHANT, NATIONAL_ID, PHONE, WEAK_TYPES, Observation
+from exchange.domain.matching.spent import LINK, Spent, about
 
 _COUNTED: Final[Mapping[int, str]] = {
     IdentifierType.IDENTIFIER_TYPE_DEVICE: "device",
@@ -63,6 +64,7 @@ class Identities:
 
     def __init__(self, rules: Matching) -> None:
         self.rules = rules
+        self.spent = Spent()
         self._types: dict[bytes, int] = {}
         self._links: dict[bytes, dict[str, dict[bytes, int]]] = {}
         self._values: dict[bytes, dict[str, dict[bytes, int]]] = {}
@@ -196,7 +198,11 @@ class Identities:
     def _is_single(self, token: bytes, group: str) -> bool:
         links = self._linked(token, group)
         most = self.rules.identity.neighbours
-        if len(links) > most or self._is_crowded(token) or self.known_shared(token):
+        if (
+            len(links) + self._unlinked(token, group) > most
+            or self._is_crowded(token)
+            or self.known_shared(token)
+        ):
             return False
         if len(links) < 2 or self._types.get(token) in (NATIONAL_ID, MERCHANT):
             return True
@@ -207,6 +213,14 @@ class Identities:
                 if len(beyond) <= most:
                     ids |= self._ids(beyond)
         return len(ids) < 2
+
+    def _unlinked(self, token: bytes, group: str) -> int:
+        """How many other tokens the group once linked to the token and took back."""
+        key = about(LINK, group, token) if self.spent else b""
+        tried = self.spent.tried(key)
+        if tried:
+            tried -= sum(self.spent.has_tried(key, other) for other in self._linked(token, group))
+        return tried
 
     def _aliases(self, tokens: Sequence[bytes], read: set[bytes]) -> list[Alias]:
         found: dict[Alias, None] = {(token, None): None for token in tokens}
@@ -230,12 +244,15 @@ class Identities:
 
     def _remember(self, end: End, read: set[bytes]) -> None:
         if len(self._readers) > _MOST_KNOWN:
-            self._claimed.clear()
-            self._who.clear()
-            self._single.clear()
-            self._readers.clear()
+            self._forget_everybody()
         for token in read:
             self._readers.setdefault(token, set()).add(end)
+
+    def _forget_everybody(self) -> None:
+        self._claimed.clear()
+        self._who.clear()
+        self._single.clear()
+        self._readers.clear()
 
     def _forget(self, token: bytes) -> None:
         """Links or degree of a token changed: what was worked out from them no longer holds."""

@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from signalexchange.patterns import Matching
 
 from exchange.domain.matching.changes import Changes
-from exchange.domain.matching.graph import DAY, hypothesis
+from exchange.domain.matching.graph import DAY
 from exchange.domain.matching.joining import LEGS, RULES, Joiner
 from exchange.domain.matching.match import Decision, Match, MatchStatus, Verdict
 from exchange.domain.matching.observation import Observation
 from exchange.domain.matching.rows import instance_row, read_instance, read_match
+from exchange.domain.matching.spent import left_by
 from exchange.domain.matching.without import stating
 from exchange.domain.records import InstanceRow, MatchRow
 from exchange.domain.reliability import Reliability
@@ -74,27 +75,29 @@ class Matcher(Joiner):
     def withdraw(self, places: Iterable[int], now: int, *, spend: bool = True) -> Changes:
         """Let observations go: withdrawn, erased, expired, or, with `spend` false, of a suspended member.
 
-        A leg that is withdrawn takes its group's others between the two on that day with it, and none can be
-        put up again for two windows: what is gone from the graph is the same whether read back or not.
+        A leg that is withdrawn takes its group's others between the two on that day with it, and none can
+        be put up again for two windows; nor can a link be exchanged for another. What is gone from the
+        graph is the same whether read back or not.
         """
         self.ledger.begin()
         self._views = {}
         gone: dict[int, Observation] = {}
-        spent: dict[bytes, int] = {}
         for place in sorted(set(places)):
             seen = self.graph.get(place)
             if seen is None:
                 continue
             gone[place] = seen
             if spend and seen.role in LEGS and seen.counterparty:
-                key = hypothesis(seen)
-                spent[key] = now + 2 * self.rules.window_days * DAY
                 for role in LEGS:
                     gone.update((row.place, row) for row in self.repeats(seen._replace(role=role)))
+        spent: dict[bytes, int] = {}
+        if spend:
+            until = now + 2 * self.rules.window_days * DAY
+            spent = {key: until for seen in gone.values() for key in left_by(seen)}
         for place in gone:
             self.graph.remove(place)
-        for key, until in spent.items():
-            self.graph.spend(key, until)
+        for key, lapses in spent.items():
+            self.graph.spent.add(key, lapses)
         self._leave(list(gone.values()), now)
         changes = self.ledger.end(now, self._is_sure)
         changes.spent = spent
@@ -144,7 +147,7 @@ class Matcher(Joiner):
         """Take up where the stored rows stand, in an empty matcher; nothing is found. Raises
         MalformedError."""
         for key, until in spent:
-            self.graph.spend(key, until)
+            self.graph.spent.add(key, until)
         for seen in sorted(observations):
             if self.graph.add(seen) and seen.echo:
                 self.echoes.add(seen)

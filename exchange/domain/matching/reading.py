@@ -4,11 +4,10 @@ from collections.abc import Iterable
 
 from signalexchange.v1.signal_pb2 import Signal
 
-from exchange.domain.matching.graph import hypothesis
 from exchange.domain.matching.observation import Observation, Role
+from exchange.domain.matching.spent import left_by
 from exchange.domain.records import RoleSignal
 
-LEGS = frozenset({Role.PAYMENT, Role.TRANSFER, Role.REFUND})
 DAY = 86_400
 
 
@@ -37,7 +36,6 @@ def observation(row: RoleSignal, signal: Signal, group: str) -> Observation:
 
 
 def spent(withdrawn: Iterable[Observation], window_days: int, now: int) -> dict[bytes, int]:
-    """What can't be put up again once these are withdrawn, and until when (Unix seconds), as the matcher has
-    it."""
+    """What these leave once they are withdrawn, and until when (Unix seconds), as the matcher has it."""
     until = now + 2 * window_days * DAY
-    return {hypothesis(seen): until for seen in withdrawn if seen.role in LEGS and seen.counterparty}
+    return {key: until for seen in withdrawn for key in left_by(seen)}

@@ -8,7 +8,6 @@ search goes back from the payer, who has few incoming transfers, and never over 
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from typing import Final, NamedTuple
 
 from signalexchange.patterns import Return
@@ -17,12 +16,11 @@ from exchange.domain.matching.finding import Finding, Part, Pattern, Subject, ev
 from exchange.domain.matching.graph import DAY, Alias
 from exchange.domain.matching.identity import End
 from exchange.domain.matching.movement import Movement, movements, returned, rows, sums, total
-from exchange.domain.matching.observation import CENTS, Observation, Role
+from exchange.domain.matching.observation import Observation, Role
 from exchange.domain.matching.parts import subjects
 from exchange.domain.matching.search import Search, concerned, in_turn
+from exchange.domain.matching.ways import ways_back
 
-Way = list[list[Alias]]
-"""Persons from the merchant to the payer, both included."""
 _SPLIT: Final = 6 * 3_600
 """Seconds between the parts of a payment that was split."""
 
@@ -129,8 +127,8 @@ def _instance(search: Search, start: Observation, trip: Trip) -> Iterator[Findin
     if all(graph.is_business(leg.subject, leg.group) for leg in today):
         return  # firms trade both ways
     paid = movements(leg for leg in told if leg.last - leg.first <= trip.longest)
-    ways = _ways(search, payer, merchant, paid, trip)
-    chains = [chain for chain in _chains(search, paid, ways, trip) if chain[0].first < day + DAY]
+    found = _chains(search, payer, merchant, paid, trip)
+    chains = [chain for chain in found if chain[0].first < day + DAY]
     if chains:
         legs = [movement.legs for chain in chains for movement in chain]
         yield Finding(
@@ -143,72 +141,15 @@ def _instance(search: Search, start: Observation, trip: Trip) -> Iterator[Findin
         )
 
 
-def _ways(
-    search: Search, payer: list[Alias], merchant: list[Alias], paid: Sequence[Movement], trip: Trip
-) -> list[Way]:
-    """Ways money may have come back, shortest first; those over several accounts at once last.
-
-    Of what the search has left no more than half is spent on them, each group's legs in turn.
-    """
-    if not paid:
-        return []
-    floor = search.left // 2
-    since, until = paid[0].first, max(part.last for part in paid) + trip.seconds
-    found: list[Way] = []
-    level: list[tuple[Way, int]] = [([payer], until)]
-    for depth in range(trip.transfers):
-        found += [
-            [merchant, *way]
-            for way, before in level
-            if search.between(Role.TRANSFER, merchant, way[0], since, before)
-        ]
-        if depth + 1 < trip.transfers:
-            level = [
-                ([person, *way], time)
-                for way, before in level
-                if search.left >= floor
-                for person, time in _senders(search, [merchant, *way], paid, since, before)
-            ]
-    together = []
-    for length in range(3, trip.transfers + 2):
-        ways = [way for way in found if len(way) == length]
-        if len(ways) > 1:
-            together.append([_all(persons) for persons in zip(*ways, strict=True)])
-    return [*found, *together]
-
-
-def _senders(
-    search: Search, way: Way, paid: Sequence[Movement], since: int, before: int
-) -> Iterator[tuple[list[Alias], int]]:
-    """Who, not on a way, sent money to the first after its merchant, and when at the latest."""
-    graph, most = search.graph, 2 * sum(part.cents for part in paid)
-    senders: dict[bytes, list[Observation]] = {}
-    for leg in in_turn(search.into(way[1], Role.TRANSFER, since, before), graph.rules.fan):
-        on_it = any(graph.is_alias((leg.subject, leg.group), person) for person in way)
-        if not on_it and CENTS[leg.band] <= most:
-            senders.setdefault(leg.subject, []).append(leg)
-    for token, legs in senders.items():
-        if graph.set_aside(token) is None and not all(graph.is_public(token, leg.group) for leg in legs):
-            person = graph.whoever((token, group) for leg in legs for group in graph.reporters(leg))
-            yield person, max(leg.first for leg in legs)
-
-
-def _all(persons: Sequence[list[Alias]]) -> list[Alias]:
-    found = dict.fromkeys(alias for person in persons for alias in person)
-    return [alias for alias in found if alias[1] is None or (alias[0], None) not in found]
-
-
 def _chains(
-    search: Search, paid: Sequence[Movement], ways: Sequence[Way], trip: Trip
+    search: Search, payer: list[Alias], merchant: list[Alias], paid: Sequence[Movement], trip: Trip
 ) -> list[list[Movement]]:
     """Payments with a movement for each hop back, each leg in no more than one."""
-    if not ways:
+    if not paid:
         return []
     since, until = paid[0].first, max(part.last for part in paid) + trip.seconds
-    hops = [
-        [movements(search.between(Role.TRANSFER, *hop, since, until)) for hop in pairwise(way)]
-        for way in ways
-    ]
+    ways = ways_back(search, payer, merchant, since, until, trip.transfers)
+    hops = [[movements(hop) for hop in way] for way in ways]
     used: set[int] = set()
     found: list[list[Movement]] = []
     for start in range(len(paid)):

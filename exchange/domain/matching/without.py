@@ -50,6 +50,7 @@ class Without(Graph):
         self._about = graph._about
         self._pairs = graph._pairs
         self._news = graph._news
+        self.spent = graph.spent
         self._links = _filtered(graph._links, left(none._links))
         self._values = _filtered(graph._values, left(none._values))
         self._holders = _filtered(graph._holders, left(none._holders))
