@@ -9,6 +9,7 @@ from signalexchange.v1.signal_pb2 import Signal
 
 from exchange.domain.matching.naming import DAY, Naming, tokens_of
 from exchange.domain.matching.reading import observation, spent
+from exchange.domain.matching.spent import left_by
 from exchange.domain.records import RoleSignal
 
 TOKENS = [bytes([at]) * 32 for at in range(5)]
@@ -71,5 +72,5 @@ def test_an_observation_says_what_the_signal_says() -> None:
     )
     assert tokens_of(seen) == tuple(TOKENS[:3])
     until = 10 * DAY + 2 * 45 * DAY
-    assert list(spent([seen], 45, 10 * DAY).values()) == [until]
-    assert spent([seen._replace(counterparty=b"")], 45, 0) == {}
+    assert spent([seen], 45, 10 * DAY) == dict.fromkeys(left_by(seen), until)
+    assert spent([seen._replace(counterparty=b"", links=())], 45, 0) == {}
