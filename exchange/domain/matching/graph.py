@@ -7,7 +7,7 @@ looked at; a group counts for at most its share of a value's degree. Kept in mem
 """
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Final
 
@@ -24,6 +24,8 @@ HOUR: Final = 3_600
 DAY: Final = 24 * HOUR
 _LEGS: Final = frozenset({Role.PAYMENT, Role.TRANSFER, Role.REFUND})
 _FIRST: Final = attrgetter("first")
+order: Final[Callable[[Observation], tuple[int, bytes]]] = attrgetter("first", "signal_id")
+"""By time, and within a slot by what doesn't depend on when it arrived."""
 _FLOWS: Final = frozenset({Role.PAYMENT, Role.TRANSFER})
 _NOTHING: Final[tuple[int, int, list[Observation]]] = (-1, -1, [])
 
@@ -199,7 +201,7 @@ class Graph(Identities):
     def _legs(
         self, index: dict[bytes, dict[str, list[Observation]]], who: Iterable[Alias], since: int, until: int
     ) -> list[Observation]:
-        found: dict[int, Observation] = {}
+        parts: list[list[Observation]] = []
         for token, scope in who:
             groups = index.get(token)
             if groups is None:
@@ -207,9 +209,13 @@ class Graph(Identities):
             for group, rows in groups.items():
                 if scope is None or scope == group:
                     high = _high(rows, until)
-                    for seen in rows[max(_low(rows, since), high - self.rules.fan) : high]:
-                        found[seen.place] = seen
-        return sorted(found.values(), key=order) if len(found) > 1 else list(found.values())
+                    part = rows[max(_low(rows, since), high - self.rules.fan) : high]
+                    if part:
+                        parts.append(part)
+        if len(parts) < 2:
+            return parts[0] if parts else []
+        found = {seen.place: seen for part in parts for seen in part}
+        return sorted(found.values(), key=order)
 
 
 def _told_by_both(rows: Sequence[Observation], one: str, other: str) -> list[Observation]:
@@ -221,11 +227,6 @@ def _told_by_both(rows: Sequence[Observation], one: str, other: str) -> list[Obs
         if twin.group == other and is_same(seen, twin)
     ]
     return [seen for pair in pairs for seen in pair]
-
-
-def order(seen: Observation) -> tuple[int, bytes]:
-    """By time, and within a slot by what doesn't depend on when it arrived."""
-    return seen.first, seen.signal_id
 
 
 def _low(rows: Sequence[Observation], since: int) -> int:

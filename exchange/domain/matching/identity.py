@@ -105,8 +105,11 @@ class Identities:
 
     def whoever(self, ends: Iterable[End]) -> list[Alias]:
         """Aliases of all whom the groups mean."""
+        several = set(ends)
+        if len(several) == 1:
+            return self.who(*several.pop())
         found: dict[Alias, None] = {}
-        for token, group in sorted(set(ends)):
+        for token, group in sorted(several):
             found.update(dict.fromkeys(self.who(token, group)))
         return [alias for alias in found if alias[1] is None or (alias[0], None) not in found]
 

@@ -19,7 +19,7 @@ class Register:
         self.by_id: dict[bytes, Match] = {}
         self.by_number: dict[int, Match] = {}
         self._naming: dict[bytes, _Counts] = {}
-        self._anchored: dict[tuple[Pattern, bytes], _Counts] = {}
+        self._anchored: dict[bytes, dict[Pattern, _Counts]] = {}
         self._instances: dict[tuple[Pattern, bytes], int] = {}
         self._at: dict[int, set[tuple[int, bytes]]] = {}
         self._refuted: dict[Pattern, _Counts] = {}
@@ -77,10 +77,12 @@ class Register:
             if not self._naming[token]:
                 del self._naming[token]
         for anchor in instance.anchors:
-            key = (match.pattern, anchor)
-            _add(self._anchored.setdefault(key, {}), match.number, by)
-            if not self._anchored[key]:
-                del self._anchored[key]
+            patterns = self._anchored.setdefault(anchor, {})
+            _add(patterns.setdefault(match.pattern, {}), match.number, by)
+            if not patterns[match.pattern]:
+                del patterns[match.pattern]
+                if not patterns:
+                    del self._anchored[anchor]
         if by > 0:
             self._instances[(match.pattern, instance.key)] = match.number
         else:
@@ -99,14 +101,16 @@ class Register:
 
     def touching(self, token: bytes) -> list[Match]:
         """Matches that name a token as subject or as anchor, oldest first."""
+        if token not in self._naming and token not in self._anchored:
+            return []
         numbers = set(self._naming.get(token, ()))
-        for pattern in Pattern:
-            numbers |= self._anchored.get((pattern, token), {}).keys()
+        for counts in self._anchored.get(token, {}).values():
+            numbers |= counts.keys()
         return [self.by_number[number] for number in sorted(numbers)]
 
     def anchored(self, pattern: Pattern, tokens: Iterable[bytes]) -> Match | None:
         """The oldest match of a pattern that has one of the tokens as an anchor."""
-        numbers = {number for token in tokens for number in self._anchored.get((pattern, token), ())}
+        numbers = {number for token in tokens for number in self._anchored.get(token, {}).get(pattern, ())}
         return self.by_number[min(numbers)] if numbers else None
 
     def standing(self, pattern: Pattern, key: bytes) -> Match | None:

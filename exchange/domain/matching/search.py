@@ -3,8 +3,8 @@
 Invariants: a search ends after `steps` legs, however many there are; what it yielded until then stays.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import itemgetter
 from typing import Final
 
 from exchange.domain.matching.finding import Finding
@@ -105,12 +105,15 @@ def concerned(search: Search, seen: Observation, roles: Roles) -> Iterator[Obser
 
 def in_turn(rows: Iterable[Observation], most: int) -> list[Observation]:
     """The latest of each group in turn, so that none crowds out another's."""
-    turns: Counter[str] = Counter()
+    latest = sorted(rows, key=order, reverse=True)
+    if len(latest) < 2:
+        return latest
+    turns: dict[str, int] = {}
     by_turn = []
-    for row in sorted(rows, key=order, reverse=True):
-        turns[row.group] += 1
-        by_turn.append((turns[row.group], row))
-    by_turn.sort(key=lambda each: each[0])
+    for row in latest:
+        turn = turns[row.group] = turns.get(row.group, 0) + 1
+        by_turn.append((turn, row))
+    by_turn.sort(key=itemgetter(0))
     return [row for _, row in by_turn[:most]]
 
 
@@ -118,7 +121,7 @@ def bounded(
     graph: Graph, seen: Observation, roles: Roles, rule: Callable[[Search, Observation], Iterator[Finding]]
 ) -> Iterator[Finding]:
     """What a rule that is about these roles finds until its steps are used up."""
-    if seen.role in roles or graph.is_news(seen):
+    if seen.role in roles or (graph.is_news(seen) and any(row.role in roles for row in graph.touched(seen))):
         return _until_out_of_steps(rule(Search(graph), seen))
     return iter(())
 
