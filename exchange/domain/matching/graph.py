@@ -208,10 +208,10 @@ class Graph(Identities):
                 continue
             for group, rows in groups.items():
                 if scope is None or scope == group:
-                    high = _high(rows, until)
-                    part = rows[max(_low(rows, since), high - self.rules.fan) : high]
-                    if part:
-                        parts.append(part)
+                    if rows[0].first < since or rows[-1].first > until:
+                        rows = rows[_low(rows, since) : _high(rows, until)]
+                    if rows:
+                        parts.append(rows[-self.rules.fan :])
         if len(parts) < 2:
             return parts[0] if parts else []
         found = {seen.place: seen for part in parts for seen in part}

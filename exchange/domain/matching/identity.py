@@ -72,7 +72,9 @@ class Identities:
         self._peers: dict[bytes, dict[str, dict[bytes, int]]] = {}
         self._shared: dict[bytes, dict[str, int]] = {}
         self._crowded: set[bytes] = set()
-        self._limits: dict[int, int] = {kind: getattr(rules.degrees, name) for kind, name in _COUNTED.items()}
+        self._limits: dict[int, int] = {
+            kind: getattr(rules.degrees, _COUNTED.get(kind, "account")) for kind in IdentifierType.values()
+        }
         # Searches ask for the same persons again and again: what was worked out holds until a link or degree
         # changes that was read for it.
         self._claimed: dict[End, _Claim] = {}
@@ -129,9 +131,7 @@ class Identities:
         found: dict[End, int] = {}
         for end in sorted(claims, key=lambda end: (len(claims[end].tokens), end)):
             claim = claims[end]
-            met = (number for token in sorted(claim.tokens) for number in people.get(token, ()))
-            number = next((one for one in met if len(ids[one] | claim.ids) < 2), len(ids))
-            found[end] = number
+            number = found[end] = _first_met(claim, people, ids)
             if number < len(ids):
                 ids[number] = ids[number] | claim.ids
                 continue
@@ -157,6 +157,8 @@ class Identities:
         return self._ids(tokens)
 
     def _claim(self, end: End) -> _Claim:
+        if end[0] not in self._links:
+            return _Claim([end[0]], self._ids(end[:1]), set())
         claim = self._claimed.get(end)
         if claim is None:
             read: set[bytes] = set()
@@ -334,10 +336,11 @@ class Identities:
 
     def is_public(self, value: bytes, group: str) -> bool:
         """Whether a group itself states so many neighbours of a value that it joins nobody for it."""
-        return len(self._neighbours(value).get(group, ())) > self._limit(value)
+        said = self._neighbours(value).get(group)
+        return said is not None and len(said) > self._limit(value)
 
     def _limit(self, value: bytes) -> int:
-        return self._limits.get(self._types.get(value, 0), self.rules.degrees.account)
+        return self._limits[self._types.get(value, 0)]
 
     def _is_crowded(self, value: bytes) -> bool:
         groups = self._neighbours(value)
@@ -410,6 +413,15 @@ class Identities:
         if self._is_crowded(value) != (value in self._crowded):
             self._crowded ^= {value}
             self._forget(value)
+
+
+def _first_met(claim: _Claim, people: Mapping[bytes, Sequence[int]], ids: Sequence[set[bytes]]) -> int:
+    """The first of the people that a claim meets whose national id isn't another; else the next number."""
+    for token in sorted(claim.tokens):
+        for number in people.get(token, ()):
+            if len(ids[number] | claim.ids) < 2:
+                return number
+    return len(ids)
 
 
 def count(index: dict[K, dict[str, dict[L, int]]], one: K, group: str, other: L, by: int) -> int:

@@ -64,10 +64,11 @@ class Matcher(Joiner):
         for row in added:
             if row.echo:
                 self.echoes.add(row)
+        views = {pattern: self._view(pattern) for pattern in RULES}
         for row in added:
             for pattern, rule in RULES.items():
                 if row.role in rule.ROLES:
-                    for finding in self._findings(self._view(pattern), pattern, row):
+                    for finding in self._findings(views[pattern], pattern, row):
                         self._accept(finding, now)
         self._set_aside(added, now)
         return self.ledger.end(now, self._is_sure)

@@ -67,6 +67,8 @@ def _ring(search: Search, merchant: bytes) -> Iterator[Finding]:
     payments = [row for row in graph.into([(merchant, None)], 0, EVER) if row.role == Role.PAYMENT]
     search.spend(len(payments))
     persons = graph.persons((row.subject, row.group) for row in payments)
+    if graph.counted(merchant) > len(set(persons.values())) * 1000 // rules.share:
+        return  # even all of them are too few
     operator = graph.whoever((merchant, group) for group in graph.stating(merchant)) or [(merchant, None)]
     sharing = _sharing(graph, operator, persons)
     found: dict[int, Observation] = {}

@@ -23,8 +23,11 @@ def gathered(search: Search, who: list[Alias], into: Sequence[Movement], day: in
     """What an account gathered, of movements into it, that one source had scattered; `day` is the first's."""
     graph, rules = search.graph, search.rules.collecting_account
     told: dict[bytes, set[str]] = {}
-    for leg in (leg for part in into for leg in part.legs):
-        told.setdefault(leg.subject, set()).add(leg.group)
+    came_from: dict[bytes, list[Movement]] = {}
+    for part in into:
+        came_from.setdefault(part.heads[0].subject, []).append(part)
+        for leg in part.legs:
+            told.setdefault(leg.subject, set()).add(leg.group)
     between = {
         token: sorted(groups)
         for token, groups in sorted(told.items())
@@ -38,7 +41,7 @@ def gathered(search: Search, who: list[Alias], into: Sequence[Movement], day: in
     for token, groups in between.items():
         person = min(persons[token, group] for group in groups)
         parts = passed.setdefault(person, [])
-        parts += [part for part in into if part.heads[0].subject == token]
+        parts += came_from[token]
         since, until = parts[0].first - rules.hours * HOUR, parts[-1].first
         mule = graph.whoever((token, group) for group in groups)
         for row in search.into(mule, Role.TRANSFER, since, until):

@@ -90,6 +90,8 @@ class Search:
         return [max(saying, key=order)] if saying else []
 
     def _of(self, rows: list[Observation], role: Role) -> list[Observation]:
+        if not rows:
+            return rows
         self.spend(len(rows))
         return [row for row in rows if row.role == role]
 
