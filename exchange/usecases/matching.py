@@ -11,7 +11,7 @@ import asyncio
 import gc
 import os
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence, Set
 from typing import Final
 
 from signalexchange.v1.error_reason_pb2 import ErrorReason
@@ -227,18 +227,18 @@ class Matching:
                 self._day = item.time // DAY
                 self._absorb(self.matcher.advance(self._day * DAY))
                 self.naming.prune((self._day - self.matcher.rules.window_days) * DAY)
-                self._look_aside(self.aside)
+                self._look_aside(set(self.aside))
             await self._take(item)
 
     async def _take(self, item: Item) -> None:
         match item:
             case Accepted():
                 await self._observe(item.seen, item.time)
-                self._interest(item.named)
+                self._interest(set(item.named))
             case Gone():
                 self._leave(item.places, item.time, spend=True)
             case Named():
-                self._interest(item.tokens)
+                self._interest(set(item.tokens))
             case Standing():
                 self._leave(self.naming.places_of(item.member), item.time, spend=False)
                 async for rows in self._stored(0, item.entry * POSITIONS):
@@ -272,24 +272,21 @@ class Matching:
         self._pending.pressing = True
         for place in places:
             self.naming.remove(place)
-        self._look_aside(self.aside)
+        self._look_aside(set(self.aside))
 
-    def _interest(self, tokens: Iterable[bytes]) -> None:
-        for token in tokens:
+    def _interest(self, tokens: Set[bytes]) -> None:
+        for token in self.matcher.named & tokens:
             self._pending.interest.update(match.match_id for match in self.matcher.of(token))
 
     def _absorb(self, changes: Changes) -> None:
         if changes:
             self._pending.changes.merge(changes)
 
-    def _look_aside(self, tokens: Iterable[bytes]) -> None:
+    def _look_aside(self, tokens: Set[bytes]) -> None:
         """See which of the values join nobody now."""
-        for token in list(tokens):
-            why = self.matcher.graph.set_aside(token)
-            if why is not None:
-                self.aside[token] = why
-            else:
-                self.aside.pop(token, None)
+        for token in self.aside.keys() & tokens:
+            del self.aside[token]
+        self.aside.update((why.token, why) for why in self.matcher.graph.set_aside_among(tokens))
 
     def _count(self) -> None:
         for row in self._pending.changes.matches.values():

@@ -6,7 +6,7 @@ national ids behind it, with too many neighbours, or said to be shared; two ends
 what is claimed of them meets and doesn't name two national ids.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Final, NamedTuple, TypeVar
 
 from signalexchange.patterns import Matching
@@ -363,8 +363,14 @@ class Identities:
 
     def all_set_aside(self) -> Iterator[SetAside]:
         """Every value that joins nobody at present, ascending."""
-        self._crowded = {value for value in self._crowded if self._is_crowded(value)}
         for value in sorted({*self._crowded, *self._shared}):
+            aside = self.set_aside(value)
+            if aside is not None:
+                yield aside
+
+    def set_aside_among(self, values: Set[bytes]) -> Iterator[SetAside]:
+        """Those of the values that join nobody at present."""
+        for value in (self._crowded & values) | (self._shared.keys() & values):
             aside = self.set_aside(value)
             if aside is not None:
                 yield aside

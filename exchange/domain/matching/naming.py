@@ -34,8 +34,11 @@ class Naming:
         epochs = [epoch, epoch, *(link.epoch for link in signal.links)]
         for token, token_epoch in zip(tokens_of(seen), epochs, strict=True):
             if token:
-                members = self._named.setdefault(token, (token_epoch, {}))[1]
-                members[seen.member] = members.get(seen.member, 0) + 1
+                known = self._named.get(token)
+                if known is None:
+                    self._named[token] = token_epoch, {seen.member: 1}
+                else:
+                    known[1][seen.member] = known[1].get(seen.member, 0) + 1
 
     def remove(self, place: int) -> None:
         """Let an observation go, if it is here."""
