@@ -14,7 +14,7 @@ from exchange.domain.matching.graph import DAY, Alias
 from exchange.domain.matching.movement import Movement, movements, returned, total
 from exchange.domain.matching.observation import Observation, Role
 from exchange.domain.matching.parts import subjects
-from exchange.domain.matching.search import Search
+from exchange.domain.matching.search import EVER, Search
 
 HOUR = 3_600
 
@@ -35,6 +35,9 @@ def gathered(search: Search, who: list[Alias], into: Sequence[Movement], day: in
     }
     if len(between) < rules.sources:
         return
+    known_as = {token: graph.whoever((token, group) for group in groups) for token, groups in between.items()}
+    if not any(graph.into(mule, 0, EVER) for mule in known_as.values()):
+        return  # nobody paid any of them
     persons = graph.persons((token, group) for token, groups in between.items() for group in groups)
     scattered: dict[bytes, dict[int, list[Observation]]] = {}
     passed: dict[int, list[Movement]] = {}
@@ -43,8 +46,7 @@ def gathered(search: Search, who: list[Alias], into: Sequence[Movement], day: in
         parts = passed.setdefault(person, [])
         parts += came_from[token]
         since, until = parts[0].first - rules.hours * HOUR, parts[-1].first
-        mule = graph.whoever((token, group) for group in groups)
-        for row in search.into(mule, Role.TRANSFER, since, until):
+        for row in search.into(known_as[token], Role.TRANSFER, since, until):
             if not graph.is_alias((row.subject, row.group), who):
                 scattered.setdefault(row.subject, {}).setdefault(person, []).append(row)
     for source, mules in sorted(scattered.items()):
