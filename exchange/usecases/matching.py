@@ -38,6 +38,8 @@ PART: Final = 100
 """Signals matched before what changed is written."""
 SLICE: Final = 10
 """Signals matched at a stretch: look-ups wait for as long."""
+TURNS: Final = 3
+"""Turns that all others have between two stretches: publishing comes first."""
 PAGE: Final = 1_000
 UNWRITTEN: Final = 2_000
 """Signals taken into account of which storage needn't know yet: a start takes them in again."""
@@ -263,7 +265,8 @@ class Matching:
             tokens = {token for each in seen for token in tokens_of(each)}
             self._interest(tokens)
             self._look_aside(tokens)
-            await asyncio.sleep(0)
+            for _ in range(TURNS):
+                await asyncio.sleep(0)
 
     def _leave(self, places: Sequence[int], now: int, *, spend: bool) -> None:
         if not places:

@@ -20,7 +20,7 @@ from exchange.domain.matching.graph import DAY, HOUR, Alias, Graph
 from exchange.domain.matching.movement import Movement, movements, returned
 from exchange.domain.matching.observation import CENTS, MERCHANT, Observation, Role
 from exchange.domain.matching.parts import subjects
-from exchange.domain.matching.scatter import gathered
+from exchange.domain.matching.scatter import gathered, is_scattered
 from exchange.domain.matching.search import Search, bounded, concerned
 
 ROLES: Final = frozenset(Role) - {Role.SHARED}
@@ -119,6 +119,8 @@ def _readings(search: Search, who: list[Alias], start: int, window: int) -> Iter
         sources, sinks = {row.subject for row in came}, {row.counterparty for row in went}
         if len(sources) >= rules.sources or len(sinks) >= rules.payers:
             search.spend((len(came) + len(went)) // 2)
+            if not went and not is_scattered(graph, came):
+                continue
             account = _account(graph, who, came, went)
             if any(part.first < start + DAY for part in account.into):
                 yield account
@@ -132,16 +134,17 @@ def _account(
     apart = {token for token in ends if graph.set_aside(token) is not None}
     came = movements(row for row in into if row.first >= since and row.subject not in apart)
     went = movements(row for row in out if row.first >= since and row.counterparty not in apart)
-    payers = {part: (part.heads[0].subject, part.heads[0].group) for part in came}
-    payees = {part: (part.heads[0].counterparty, part.heads[0].group) for part in went}
-    persons = graph.persons([*payers.values(), *payees.values()])
-    both = {persons[end] for end in payers.values()} & {persons[end] for end in payees.values()}
-    big_sources = _counting({part: persons[end] for part, end in payers.items()}, both)
-    big_sinks = _counting({part: persons[end] for part, end in payees.items()}, both)
+    payers = [(part.heads[0].subject, part.heads[0].group) for part in came]
+    payees = [(part.heads[0].counterparty, part.heads[0].group) for part in went]
+    persons = graph.persons([*payers, *payees])
+    sources, sinks = [persons[end] for end in payers], [persons[end] for end in payees]
+    both = set(sources) & set(sinks)
+    big_sources = _counting(came, sources, both)
+    big_sinks = _counting(went, sinks, both)
     return Account(
         who,
-        [part for part in came if persons[payers[part]] in big_sources],
-        [part for part in went if persons[payees[part]] in big_sinks],
+        [part for part, person in zip(came, sources, strict=True) if person in big_sources],
+        [part for part, person in zip(went, sinks, strict=True) if person in big_sinks],
         len(big_sources),
         len(big_sinks),
     )
@@ -157,10 +160,10 @@ def _known_since(rows: Sequence[Observation], fan: int) -> int:
     return since
 
 
-def _counting(parts: dict[Movement, int], both: set[int]) -> set[int]:
-    """Persons whose sums are not far below the mean, but for those on both sides."""
+def _counting(parts: Sequence[Movement], persons: Sequence[int], both: set[int]) -> set[int]:
+    """Of the persons of parts those whose sums are not far below the mean, but for those on both sides."""
     cents: dict[int, int] = {}
-    for part, person in parts.items():
+    for part, person in zip(parts, persons, strict=True):
         if person not in both:
             cents[person] = cents.get(person, 0) + part.cents
     whole = sum(cents.values())

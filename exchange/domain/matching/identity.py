@@ -432,8 +432,12 @@ def _first_met(claim: _Claim, people: Mapping[bytes, Sequence[int]], ids: Sequen
 
 def count(index: dict[K, dict[str, dict[L, int]]], one: K, group: str, other: L, by: int) -> int:
     """Add to what a group says of two tokens; how often it says it now."""
-    groups = index.setdefault(one, {})
-    counts = groups.setdefault(group, {})
+    groups = index.get(one)
+    if groups is None:
+        groups = index[one] = {}
+    counts = groups.get(group)
+    if counts is None:
+        counts = groups[group] = {}
     times = counts.get(other, 0) + by
     if times:
         counts[other] = times

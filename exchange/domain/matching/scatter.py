@@ -7,16 +7,21 @@ Invariants: each account between hands on what it got from the source; firms are
 is set aside scatters nothing.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from exchange.domain.matching.finding import Finding, Part, Pattern, Subject, evidence_of, instance_key
-from exchange.domain.matching.graph import DAY, Alias
+from exchange.domain.matching.graph import DAY, Alias, Graph
 from exchange.domain.matching.movement import Movement, movements, returned, total
 from exchange.domain.matching.observation import Observation, Role
 from exchange.domain.matching.parts import subjects
 from exchange.domain.matching.search import EVER, Search
 
 HOUR = 3_600
+
+
+def is_scattered(graph: Graph, into: Iterable[Observation]) -> bool:
+    """Whether anybody paid any of those who sent these: else nothing was scattered over them."""
+    return any(graph.into(graph.who(row.subject, row.group), 0, EVER) for row in into)
 
 
 def gathered(search: Search, who: list[Alias], into: Sequence[Movement], day: int) -> Iterator[Finding]:
@@ -35,9 +40,6 @@ def gathered(search: Search, who: list[Alias], into: Sequence[Movement], day: in
     }
     if len(between) < rules.sources:
         return
-    known_as = {token: graph.whoever((token, group) for group in groups) for token, groups in between.items()}
-    if not any(graph.into(mule, 0, EVER) for mule in known_as.values()):
-        return  # nobody paid any of them
     persons = graph.persons((token, group) for token, groups in between.items() for group in groups)
     scattered: dict[bytes, dict[int, list[Observation]]] = {}
     passed: dict[int, list[Movement]] = {}
@@ -46,7 +48,8 @@ def gathered(search: Search, who: list[Alias], into: Sequence[Movement], day: in
         parts = passed.setdefault(person, [])
         parts += came_from[token]
         since, until = parts[0].first - rules.hours * HOUR, parts[-1].first
-        for row in search.into(known_as[token], Role.TRANSFER, since, until):
+        mule = graph.whoever((token, group) for group in groups)
+        for row in search.into(mule, Role.TRANSFER, since, until):
             if not graph.is_alias((row.subject, row.group), who):
                 scattered.setdefault(row.subject, {}).setdefault(person, []).append(row)
     for source, mules in sorted(scattered.items()):
