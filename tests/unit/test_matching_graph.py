@@ -4,8 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exchange.domain.matching.graph import Graph
+from exchange.domain.matching.naming import tokens_of
 from exchange.domain.matching.observation import Observation, Role
 from exchange.domain.matching.spent import hypothesis
+from exchange.domain.matching.without import Without
 from tests.support.observations import DAY, RULES, START, linked, paid, seen, sent, token
 
 EVER = START + 1000 * DAY
@@ -198,6 +200,41 @@ def test_the_graph_is_what_is_in_it(rows: list[Observation], chance: object, gon
         busy.remove(row.place)
         _content(busy)
     assert _content(busy) == _content(plain)
+
+
+@settings(max_examples=100, deadline=None)
+@given(_rows, st.integers(0, 14))
+def test_without_some_legs_everybody_is_who_they_are(rows: list[Observation], gone: int) -> None:
+    graph = graph_of(*rows)
+    left_out = {row.place for row in rows[:gone]}
+    names = {(row.subject, row.group) for row in rows} | {(token("phone 1"), "a")}
+    for asked_first in (False, True):
+        if asked_first:
+            _content(graph)
+        less = Without(graph, places=left_out)
+        persons, same = less.persons(names), graph_of(*rows).persons(names)
+        for end in names:
+            assert less.who(*end) == graph.who(*end)
+            assert less.set_aside(end[0]) == graph.set_aside(end[0])
+            assert {other for other in names if persons[other] == persons[end]} == {
+                other for other in names if same[other] == same[end]
+            }
+            legs = graph.out_of(graph.who(*end), 0, EVER)
+            assert less.out_of(less.who(*end), 0, EVER) == [leg for leg in legs if leg.place not in left_out]
+
+
+@settings(max_examples=100, deadline=None)
+@given(_rows, st.integers(0, 14))
+def test_what_is_set_aside_is_known_at_once(rows: list[Observation], gone: int) -> None:
+    few = RULES.degrees.model_copy(update={"phone": 1, "device": 1, "account": 1})
+    graph = Graph(RULES.model_copy(update={"degrees": few}))
+    for row in rows:
+        graph.add(row)
+    for row in rows[:gone]:
+        graph.remove(row.place)
+    tokens = {token for row in rows for token in tokens_of(row)}
+    one_by_one = {why for value in tokens if (why := graph.set_aside(value)) is not None}
+    assert set(graph.set_aside_among(tokens)) == set(graph.all_set_aside()) == one_by_one
 
 
 @settings(max_examples=50, deadline=None)

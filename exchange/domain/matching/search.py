@@ -122,7 +122,11 @@ def in_turn(rows: Iterable[Observation], most: int) -> list[Observation]:
 def bounded(
     graph: Graph, seen: Observation, roles: Roles, rule: Callable[[Search, Observation], Iterator[Finding]]
 ) -> Iterator[Finding]:
-    """What a rule that is about these roles finds until its steps are used up."""
+    """What a rule that is about these roles finds until its steps are used up.
+
+    Where nothing that `concerned` would give is in the roles, the rule isn't begun: most signals are about
+    somebody of whom nothing else is known.
+    """
     if seen.role in roles or (graph.is_news(seen) and any(row.role in roles for row in graph.touched(seen))):
         return _until_out_of_steps(rule(Search(graph), seen))
     return iter(())

@@ -8,7 +8,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any, Generic, TypeVar, cast
 
-from exchange.domain.matching.graph import Alias, Graph
+from exchange.domain.matching.graph import Alias, Graph, order
 from exchange.domain.matching.observation import Observation, Role
 
 V = TypeVar("V")
@@ -29,6 +29,21 @@ class Without(Graph):
         self._groups = groups
         self._places = places
         self._echoes = echoes
+        self._by_place = graph._by_place
+        self._types = graph._types
+        self._out = graph._out
+        self._in = graph._in
+        self._about = graph._about
+        self._pairs = graph._pairs
+        self._news = graph._news
+        self.spent = graph.spent
+        if not groups and echoes is None:
+            # Where legs alone are left out, who is who is the same and needn't be worked out anew.
+            self._links, self._values, self._holders = graph._links, graph._values, graph._holders
+            self._peers, self._shared = graph._peers, graph._shared
+            self._claimed, self._who = graph._claimed, graph._who
+            self._single, self._readers = graph._single, graph._readers
+            return
 
         def left(index: Mapping[bytes, Mapping[str, Any]]) -> Callable[[bytes, Mapping[str, Any]], Any]:
             def of(token: bytes, said: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,14 +58,6 @@ class Without(Graph):
             return of
 
         none = Graph(graph.rules) if echoes is None else echoes
-        self._by_place = graph._by_place
-        self._types = graph._types
-        self._out = graph._out
-        self._in = graph._in
-        self._about = graph._about
-        self._pairs = graph._pairs
-        self._news = graph._news
-        self.spent = graph.spent
         self._links = _filtered(graph._links, left(none._links))
         self._values = _filtered(graph._values, left(none._values))
         self._holders = _filtered(graph._holders, left(none._holders))
@@ -79,7 +86,7 @@ class Without(Graph):
                     if self._keeps(seen):
                         found[seen.place] = seen
                         count += 1
-        return sorted(found.values(), key=lambda seen: (seen.first, seen.signal_id))
+        return sorted(found.values(), key=order)
 
     def _keeps(self, seen: Observation) -> bool:
         return (
