@@ -18,10 +18,10 @@ from signalexchange.v1.error_reason_pb2 import ErrorReason
 from signalexchange.v1.signal_pb2 import Signal
 
 from exchange.domain.matching.changes import Changes
-from exchange.domain.matching.graph import SetAside
 from exchange.domain.matching.matcher import Matcher
 from exchange.domain.matching.naming import Naming, tokens_of
 from exchange.domain.matching.reading import observation
+from exchange.domain.matching.shared import SetAside
 from exchange.domain.membership import Membership
 from exchange.domain.records import POSITIONS, MatchVerdict, RoleSignal
 from exchange.domain.refusal import Refusal

@@ -10,14 +10,13 @@ from collections.abc import Iterator
 from typing import Final
 
 from exchange.domain.matching.finding import Finding, Pattern
-from exchange.domain.matching.graph import Graph
+from exchange.domain.matching.graph import HOUR, Graph
 from exchange.domain.matching.observation import Observation, Role
 from exchange.domain.matching.round_trip import Trip, trips
 from exchange.domain.matching.search import Search, bounded
 
 ROLES: Final = frozenset(Role) - {Role.SHARED}
 _LEGS: Final = frozenset({Role.PAYMENT, Role.TRANSFER})
-HOUR: Final = 3_600
 
 
 def find(graph: Graph, seen: Observation) -> Iterator[Finding]:

@@ -13,12 +13,12 @@ from typing import Final
 
 from signalexchange.patterns import Matching
 
-from exchange.domain.matching.identity import Alias, Identities, SetAside
+from exchange.domain.matching.identity import Alias, Identities
 from exchange.domain.matching.movement import SLOT, is_same
 from exchange.domain.matching.observation import Observation, Role
 from exchange.domain.matching.spent import hypothesis
 
-__all__ = ["DAY", "Alias", "Graph", "SetAside"]
+__all__ = ["DAY", "Alias", "Graph"]
 
 HOUR: Final = 3_600
 DAY: Final = 24 * HOUR

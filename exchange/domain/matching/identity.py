@@ -1,4 +1,4 @@
-"""Who is one person, and who shares a value with whom, as far as tokens tell.
+"""Who is one person, and who has which values, as far as tokens tell.
 
 Invariants: a person is what one group means by a token: the tokens it links itself, and those that two groups
 link; a device or address never makes two persons one, nor does a value that stands for several: one with two
@@ -6,32 +6,19 @@ national ids behind it, with too many neighbours, or said to be shared; two ends
 what is claimed of them meets and doesn't name two national ids.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from typing import Final, NamedTuple, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
 
 from signalexchange.patterns import Matching
-from signalexchange.v1.identifier_pb2 import IdentifierType
 
 from exchange.domain.matching.observation import MERCHANT, NATIONAL_ID, PHONE, WEAK_TYPES, Observation
+from exchange.domain.matching.shared import NO_GROUPS, SharedValues, count
 from exchange.domain.matching.spent import LINK, Spent, about
 
-_COUNTED: Final[Mapping[int, str]] = {
-    IdentifierType.IDENTIFIER_TYPE_DEVICE: "device",
-    IdentifierType.IDENTIFIER_TYPE_ADDRESS: "address",
-    IdentifierType.IDENTIFIER_TYPE_PHONE: "phone",
-    IdentifierType.IDENTIFIER_TYPE_EMAIL: "email",
-    MERCHANT: "merchant",
-}
-"""Limits by type; of all others that of accounts holds."""
-_DEALING: Final = frozenset(IdentifierType.values()) - (_COUNTED.keys() - {MERCHANT})
-"""Types of which not the holders are counted, but those they deal with."""
 _MOST_KNOWN: Final = 100_000
 """Persons that are kept in mind."""
 _NO_LINKS: Final[Mapping[bytes, int]] = {}
-_NO_GROUPS: Final[Mapping[str, Mapping[bytes, int]]] = {}
 
-K = TypeVar("K")
-L = TypeVar("L")
 
 Alias = tuple[bytes, str | None]
 """A token, and the only group whose observations count under it; None for all groups'."""
@@ -48,33 +35,14 @@ class _Claim(NamedTuple):
     read: set[bytes]
 
 
-class SetAside(NamedTuple):
-    """A value that joins nobody: how many neighbours count, the limit, and whether members say that it is
-    known to be shared."""
-
-    token: bytes
-    type: int
-    degree: int
-    limit: int
-    known: bool
-
-
-class Identities:
+class Identities(SharedValues):
     """Links between tokens and how often each group states them."""
 
     def __init__(self, rules: Matching) -> None:
-        self.rules = rules
+        super().__init__(rules)
         self.spent = Spent()
-        self._types: dict[bytes, int] = {}
         self._links: dict[bytes, dict[str, dict[bytes, int]]] = {}
         self._values: dict[bytes, dict[str, dict[bytes, int]]] = {}
-        self._holders: dict[bytes, dict[str, dict[bytes, int]]] = {}
-        self._peers: dict[bytes, dict[str, dict[bytes, int]]] = {}
-        self._shared: dict[bytes, dict[str, int]] = {}
-        self._crowded: set[bytes] = set()
-        self._limits: dict[int, int] = {
-            kind: getattr(rules.degrees, _COUNTED.get(kind, "account")) for kind in IdentifierType.values()
-        }
         # Searches ask for the same persons again and again: what was worked out holds until a link or degree
         # changes that was read for it.
         self._claimed: dict[End, _Claim] = {}
@@ -183,7 +151,7 @@ class Identities:
         """Tokens that are the same person's for `group`."""
         read.add(token)
         often: dict[bytes, int] = {}
-        for name, links in self._links.get(token, _NO_GROUPS).items():
+        for name, links in self._links.get(token, NO_GROUPS).items():
             if self._stands_for_one(token, name):
                 worth = 2 if name == group else 1
                 read.update(links)
@@ -242,7 +210,7 @@ class Identities:
         return list(found)
 
     def _linked(self, token: bytes, group: str) -> Mapping[bytes, int]:
-        return self._links.get(token, _NO_GROUPS).get(group, _NO_LINKS)
+        return self._links.get(token, NO_GROUPS).get(group, _NO_LINKS)
 
     def _ids(self, tokens: Iterable[bytes]) -> set[bytes]:
         return {token for token in tokens if self._types.get(token) == NATIONAL_ID}
@@ -313,84 +281,7 @@ class Identities:
         """Groups that link the token to anything, ascending."""
         return sorted({*self._values.get(token, ()), *self._links.get(token, ())})
 
-    def counted(self, value: bytes) -> int:
-        """How many neighbours of a value count: those that others state than the group that states most, so
-        that no group alone makes it everybody's."""
-        groups = self._neighbours(value)
-        if len(groups) < 2:
-            return 0
-        others = sorted(groups.values(), key=len)[:-1]
-        if self._types.get(value, 0) in _DEALING:
-            return sum(map(len, others))
-        # Whom two groups name counts once; beyond the limit it makes no difference.
-        most = len(others[-1])
-        return most if most > self._limit(value) else len(set().union(*others))
-
-    def degree(self, value: bytes) -> tuple[int, int]:
-        """How many neighbours of a value count, and from how many on it is set aside."""
-        return self.counted(value), self._limit(value)
-
-    def _neighbours(self, value: bytes) -> Mapping[str, Mapping[bytes, int]]:
-        index = self._peers if self._types.get(value, 0) in _DEALING else self._holders
-        return index.get(value, _NO_GROUPS)
-
-    def is_public(self, value: bytes, group: str) -> bool:
-        """Whether a group itself states so many neighbours of a value that it joins nobody for it."""
-        said = self._neighbours(value).get(group)
-        return said is not None and len(said) > self._limit(value)
-
-    def _limit(self, value: bytes) -> int:
-        return self._limits[self._types.get(value, 0)]
-
-    def _is_crowded(self, value: bytes) -> bool:
-        groups = self._neighbours(value)
-        if len(groups) < 2:
-            return False
-        counts, limit = [len(others) for others in groups.values()], self._limit(value)
-        return sum(counts) - max(counts) > limit and self.counted(value) > limit
-
-    def known_shared(self, value: bytes) -> bool:
-        """Whether two groups say that many unrelated share the value."""
-        return len(self._shared.get(value, ())) > 1
-
-    def set_aside(self, value: bytes) -> SetAside | None:
-        """Why a value joins nobody; None if it may."""
-        known = self.known_shared(value)
-        if not known and not self._is_crowded(value):
-            return None
-        degree, limit = self.degree(value)
-        return SetAside(value, self._types.get(value, 0), degree, limit, known)
-
-    def all_set_aside(self) -> Iterator[SetAside]:
-        """Every value that joins nobody at present, ascending."""
-        for value in sorted({*self._crowded, *self._shared}):
-            aside = self.set_aside(value)
-            if aside is not None:
-                yield aside
-
-    def set_aside_among(self, values: Set[bytes]) -> Iterator[SetAside]:
-        """Those of the values that join nobody at present."""
-        for value in (self._crowded & values) | (self._shared.keys() & values):
-            aside = self.set_aside(value)
-            if aside is not None:
-                yield aside
-
     # --- upkeep
-
-    def _share(self, seen: Observation, by: int) -> None:
-        """Count a statement that many unrelated share the subject."""
-        counts = self._shared.setdefault(seen.subject, {})
-        counts[seen.group] = counts.get(seen.group, 0) + by
-        if not counts[seen.group]:
-            del counts[seen.group]
-            if not counts:
-                del self._shared[seen.subject]
-        self._forget(seen.subject)
-
-    def _peer(self, seen: Observation, by: int) -> None:
-        for token, other in ((seen.subject, seen.counterparty), (seen.counterparty, seen.subject)):
-            count(self._peers, token, seen.group, other, by)
-            self._weigh(token)
 
     def _link(self, seen: Observation, by: int) -> bool:
         """Count the links of an observation; whether its group began or ceased to say any."""
@@ -414,12 +305,6 @@ class Identities:
         for token in [token for token in self._types if not any(token in index for index in indices)]:
             del self._types[token]
 
-    def _weigh(self, value: bytes) -> None:
-        """Its degree changed."""
-        if self._is_crowded(value) != (value in self._crowded):
-            self._crowded ^= {value}
-            self._forget(value)
-
 
 def _first_met(claim: _Claim, people: Mapping[bytes, Sequence[int]], ids: Sequence[set[bytes]]) -> int:
     """The first of the people that a claim meets whose national id isn't another; else the next number."""
@@ -428,23 +313,3 @@ def _first_met(claim: _Claim, people: Mapping[bytes, Sequence[int]], ids: Sequen
             if len(ids[number] | claim.ids) < 2:
                 return number
     return len(ids)
-
-
-def count(index: dict[K, dict[str, dict[L, int]]], one: K, group: str, other: L, by: int) -> int:
-    """Add to what a group says of two tokens; how often it says it now."""
-    groups = index.get(one)
-    if groups is None:
-        groups = index[one] = {}
-    counts = groups.get(group)
-    if counts is None:
-        counts = groups[group] = {}
-    times = counts.get(other, 0) + by
-    if times:
-        counts[other] = times
-    else:
-        del counts[other]
-        if not counts:
-            del groups[group]
-            if not groups:
-                del index[one]
-    return times

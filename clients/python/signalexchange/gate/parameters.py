@@ -33,7 +33,7 @@ class GateParameters:
     """Points that publish a purchase (docs/gate.md)."""
     purchase_large_permille: int = 600
     """That share of the line is large: 3 points."""
-    purchase_some_permille: int = 300
+    purchase_some_permille: int = 100
     """That share of the line is considerable: 1 point."""
     purchase_history_times: int = 5
     """Without a known limit, so many times the payer's mean credit purchase is large."""
