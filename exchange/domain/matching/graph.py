@@ -122,7 +122,8 @@ class Graph(Identities):
         """Let go of what was last seen on days that ended before Unix seconds `before`."""
         old = [place for day, places in self._days.items() if (day + 1) * DAY <= before for place in places]
         gone = [self.remove(place) for place in sorted(old)]
-        if self.spent.prune(before):
+        if self.spent.prune(before) or gone:
+            # Once a day: who read what of tokens that live on is noted until then, also for those that don't.
             self._forget_everybody()
         if len(self._types) > 8 * len(self._by_place):
             self._forget_types()

@@ -15,8 +15,6 @@ from exchange.domain.matching.observation import MERCHANT, NATIONAL_ID, PHONE, W
 from exchange.domain.matching.shared import NO_GROUPS, SharedValues, count
 from exchange.domain.matching.spent import LINK, Spent, about
 
-_MOST_KNOWN: Final = 100_000
-"""Persons that are kept in mind."""
 _NO_LINKS: Final[Mapping[bytes, int]] = {}
 
 
@@ -216,8 +214,6 @@ class Identities(SharedValues):
         return {token for token in tokens if self._types.get(token) == NATIONAL_ID}
 
     def _remember(self, end: End, read: set[bytes]) -> None:
-        if len(self._readers) > _MOST_KNOWN:
-            self._forget_everybody()
         for token in read:
             self._readers.setdefault(token, set()).add(end)
 
