@@ -17,7 +17,7 @@ from signalexchange.v1.log_entry_pb2 import EntryType, MatchDeliveryEntry, Match
 from signalexchange.v1.match_service_pb2 import Match as MatchMessage
 from signalexchange.v1.outcome_service_pb2 import VERDICT_CONFIRMED, VERDICT_INCONCLUSIVE
 
-from exchange.domain.matching.advice import advise
+from exchange.domain.matching.advice import advise, prepare
 from exchange.domain.matching.changes import Changes
 from exchange.domain.matching.confidence import NAMES
 from exchange.domain.matching.match import Match
@@ -233,11 +233,11 @@ def tallies_of(match: Match, given: MatchVerdict) -> list[Tally]:
 async def consider(
     matcher: Matcher, match: Match, tokens: Iterable[bytes], membership: Membership, now: int
 ) -> None:
-    """Work out what is advised about subjects of a match, before it is shown: that takes milliseconds for
-    each, and look-ups come first. The match keeps it until it changes."""
+    """Work out what is advised about subjects of a match before it is shown; look-ups come first."""
     for token in tokens:
+        for _ in prepare(matcher, match, token, membership.rulebook, now):
+            await asyncio.sleep(0)
         advise(matcher, match, token, membership.rulebook, now)
-        await asyncio.sleep(0)
 
 
 def _ordered(matcher: Matcher, ids: Collection[bytes]) -> list[Match]:

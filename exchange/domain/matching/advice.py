@@ -6,7 +6,7 @@ and outcomes). Nor a rumour: without echoes one is found too. A verdict that ref
 left, for `dispute_days` or until a group that tells of it confirms.
 """
 
-from collections.abc import Set
+from collections.abc import Iterator, Set
 from itertools import islice
 
 from signalexchange.rulebook import Rulebook
@@ -14,7 +14,7 @@ from signalexchange.v1.signal_service_pb2 import ACTION_ALLOW, ACTION_AUTHENTICA
 
 from exchange.domain.matching.confidence import NAMES, confidence
 from exchange.domain.matching.graph import DAY
-from exchange.domain.matching.match import Match, Support, Verdict, witnesses
+from exchange.domain.matching.match import Instance, Match, Support, Verdict, witnesses
 from exchange.domain.matching.matcher import Matcher
 from exchange.domain.matching.without import Without, voices
 from exchange.domain.scoring import Matched, band
@@ -28,26 +28,42 @@ _NOBODY: frozenset[str] = frozenset()
 
 def advise(matcher: Matcher, match: Match, token: bytes, rulebook: Rulebook, now: int) -> Action.ValueType:
     """What to do about a subject of a match; ALLOW where the match doesn't stand."""
-    if not match.stands:
-        return ACTION_ALLOW
-    table = rulebook.match_advice.by_band
-
-    def advice_on(sure: int) -> Action.ValueType:
-        return table[band(sure, rulebook.model)]
-
-    advice = advice_on(matcher.confidence(match).permille)
+    advice = _at_most(matcher, match, rulebook, now)
     if advice <= ACTION_AUTHENTICATE:
         return advice
-    if is_disputed(matcher, match, now, match.groups):
-        return ACTION_AUTHENTICATE
-    ways = [(support(matcher, match, token, _NOBODY, echoes=echoes), "") for echoes in (False, True)]
-    ways += ((support(matcher, match, token, {group}), group) for group in _accusers(matcher, match, token))
-    for found, group in ways:
+    for without, echoes in _ways(matcher, match, token):
+        found, group = support(matcher, match, token, without, echoes=echoes), next(iter(without), "")
         left = ACTION_ALLOW
         if found is not None and not is_disputed(matcher, match, now, found.groups, group):
-            left = advice_on(_confidence(matcher, match, found, group))
+            left = _advice_on(_confidence(matcher, match, found, group), rulebook)
         advice = min(advice, max(ACTION_AUTHENTICATE, left))
     return advice
+
+
+def prepare(matcher: Matcher, match: Match, token: bytes, rulebook: Rulebook, now: int) -> Iterator[None]:
+    """Work out what `advise` asks about a subject, search by search: each takes milliseconds, and whoever
+    goes on may let others go first. The match keeps it until it changes."""
+    if _at_most(matcher, match, rulebook, now) <= ACTION_AUTHENTICATE:
+        return
+    for without, echoes in _ways(matcher, match, token):
+        for instance in _naming(matcher, match, token, without):
+            yield
+            if any(token in named for named, _ in _standing(matcher, match, instance, without, echoes)):
+                break
+
+
+def _at_most(matcher: Matcher, match: Match, rulebook: Rulebook, now: int) -> Action.ValueType:
+    """The advice before anybody's word is left out."""
+    if not match.stands:
+        return ACTION_ALLOW
+    advice = _advice_on(matcher.confidence(match).permille, rulebook)
+    if advice > ACTION_AUTHENTICATE and is_disputed(matcher, match, now, match.groups):
+        return ACTION_AUTHENTICATE
+    return advice
+
+
+def _advice_on(sure: int, rulebook: Rulebook) -> Action.ValueType:
+    return rulebook.match_advice.by_band[band(sure, rulebook.model)]
 
 
 def matched(matcher: Matcher, match: Match, token: bytes, group: str, tlp: int, now: int) -> Matched | None:
@@ -91,22 +107,28 @@ def support(
     """An instance of the match's pattern that names the token and stands had these groups said nothing, or
     had nobody said what it was shown."""
     known = (token, frozenset(without), echoes)
-    if known not in match.supports:
-        match.supports[known] = _support(matcher, match, *known)
-    return match.supports[known]
+    if known not in match.supports.tokens:
+        match.supports.tokens[known] = _support(matcher, match, *known)
+    return match.supports.tokens[known]
 
 
 def _support(
     matcher: Matcher, match: Match, token: bytes, without: frozenset[str], echoes: bool
 ) -> Support | None:
-    for (name, left_out, echoed), found in match.supports.items():
+    for (name, left_out, echoed), found in match.supports.tokens.items():
         # What stands without fewer, and takes nobody's word of the rest, stands as well.
         same = (name, echoed) == (token, echoes) and left_out <= without
         if same and found is not None and not found.voices & without:
             return found
-    graph = Without(
-        matcher.graph, without, matcher.ledger.refuted(match.pattern), None if echoes else matcher.echoes
-    )
+    for instance in _naming(matcher, match, token, without):
+        for named, found in _standing(matcher, match, instance, without, echoes):
+            if token in named:
+                return found
+    return None
+
+
+def _naming(matcher: Matcher, match: Match, token: bytes, without: frozenset[str]) -> list[Instance]:
+    """Instances that name a token and that enough tell of without some groups; first what most tell of."""
     naming = islice(
         (
             match.instances[key]
@@ -116,19 +138,41 @@ def _support(
         ),
         _LOOKED_AT,
     )
-    for instance in sorted(naming, key=lambda each: -len(each.groups - without))[:_INSTANCES]:
-        left = [
-            item
-            for item in instance.evidence.values()
-            if item.seen.group not in without and (echoes or not item.seen.echo)
-        ]
-        for finding in matcher.find_again(graph, match.pattern, instance.key, left):
-            if any(subject.token == token for subject in finding.subjects):
-                seen = [row for place in finding.evidence if (row := matcher.graph.get(place)) is not None]
-                tokens = {token for row in seen for token in (row.subject, row.counterparty)} - {b""}
-                spoke = voices(graph, tokens).union(row.group for row in seen)
-                return Support(witnesses(seen), finding.rarity, frozenset(spoke))
-    return None
+    return sorted(naming, key=lambda each: -len(each.groups - without))[:_INSTANCES]
+
+
+def _standing(
+    matcher: Matcher, match: Match, instance: Instance, without: frozenset[str], echoes: bool
+) -> list[tuple[frozenset[bytes], Support]]:
+    """What is found again of an instance, in the order found: whom it names, and on what it stands. Kept,
+    since the same is asked of each subject."""
+    known = (instance.key, without, echoes)
+    if known in match.supports.instances:
+        return match.supports.instances[known]
+    graph = Without(
+        matcher.graph, without, matcher.ledger.refuted(match.pattern), None if echoes else matcher.echoes
+    )
+    left = [
+        item
+        for item in instance.evidence.values()
+        if item.seen.group not in without and (echoes or not item.seen.echo)
+    ]
+    standing = match.supports.instances[known] = []
+    for finding in matcher.find_again(graph, match.pattern, instance.key, left):
+        seen = [row for place in finding.evidence if (row := matcher.graph.get(place)) is not None]
+        tokens = {token for row in seen for token in (row.subject, row.counterparty)} - {b""}
+        spoke = voices(graph, tokens).union(row.group for row in seen)
+        named = frozenset(subject.token for subject in finding.subjects)
+        standing.append((named, Support(witnesses(seen), finding.rarity, frozenset(spoke))))
+    return standing
+
+
+def _ways(matcher: Matcher, match: Match, token: bytes) -> Iterator[tuple[frozenset[str], bool]]:
+    """Groups without which, and whether with echoes, a subject's part has to stand."""
+    yield _NOBODY, False
+    yield _NOBODY, True
+    for group in _accusers(matcher, match, token):
+        yield frozenset({group}), True
 
 
 def _accusers(matcher: Matcher, match: Match, token: bytes) -> set[str]:

@@ -155,12 +155,26 @@ class Support(NamedTuple):
     voices: frozenset[str]
 
 
+class Supports:
+    """What was worked out about a match since it, or what is said of its tokens, changed: on what a token's
+    part in it stands without some groups or echoes, and whom an instance names then, with on what that
+    stands."""
+
+    def __init__(self) -> None:
+        self.tokens: dict[tuple[bytes, frozenset[str], bool], Support | None] = {}
+        self.instances: dict[tuple[bytes, frozenset[str], bool], list[tuple[frozenset[bytes], Support]]] = {}
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.tokens.clear()
+        self.instances.clear()
+
+
 @dataclass
 class Match:
     """A match. `number` grows in the order matches were found; times are Unix seconds; `reported` says that
     it was sure enough to be told; `aside` are tokens it names that are set aside; `renamed` counts how often
-    its subjects changed; `supports` is what it stands on without which groups, as far as asked since it, or
-    what is said of its tokens, changed."""
+    its subjects changed; `supports` is what it stands on without which groups, as far as asked."""
 
     number: int
     match_id: bytes
@@ -174,9 +188,7 @@ class Match:
     settled: dict[bytes, Instance] = field(default_factory=dict)
     aside: set[bytes] = field(default_factory=set)
     renamed: int = field(default=0, compare=False)
-    supports: dict[tuple[bytes, frozenset[str], bool], Support | None] = field(
-        default_factory=dict, compare=False
-    )
+    supports: Supports = field(default_factory=Supports, compare=False)
     _groups: Counter[str] = field(default_factory=Counter)
     _members: Counter[str] = field(default_factory=Counter)
     _subjects: Counter[Subject] = field(default_factory=Counter)
