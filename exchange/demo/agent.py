@@ -25,7 +25,7 @@ from signalexchange.v1.identifier_pb2 import IDENTIFIER_TYPE_MERCHANT, IDENTIFIE
 
 from exchange.demo import risk
 from exchange.demo.books import Books, Fraud
-from exchange.demo.desk import FlowDesk
+from exchange.demo.desk import PATIENCE, FlowDesk
 from exchange.demo.ranking import Ranking
 from exchange.demo.risk import TerminalRisk
 
@@ -55,9 +55,8 @@ class Member:
         known, self._known_until = self._known_until, now - risk.DELAY
         frauds = self._books.known(known, self._known_until)
         for start in range(0, len(frauds), MAX_BATCH):
-            await self._client.publish(
-                [_draft(fraud, now) for fraud in frauds[start : start + MAX_BATCH]], now=now
-            )
+            part = [_draft(fraud, now) for fraud in frauds[start : start + MAX_BATCH]]
+            await self._client.publish(part, now=now, timeout=PATIENCE)
         for fraud in frauds:
             self._risk.report(fraud.merchant, cut(fraud.time), now)
         self._counts["signals_published"] += len(frauds)
@@ -79,7 +78,7 @@ class Member:
     async def _ask(self, merchants: Sequence[str], purpose: str) -> dict[str, int]:
         """The scores, in permille, of those merchants of which others have reported something."""
         tokens = await self._client.tokens(IDENTIFIER_TYPE_MERCHANT, merchants)
-        answers = await self._client.look_up(purpose, tokens)
+        answers = await self._client.look_up(purpose, tokens, timeout=PATIENCE)
         return {
             merchant: answer.risk.score
             for merchant, answer in zip(merchants, answers, strict=True)

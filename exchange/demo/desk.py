@@ -23,6 +23,8 @@ from signalexchange.v1.signal_service_pb2 import PublishSignalsRequest
 
 from exchange.scenario import files
 
+PATIENCE = 60.0
+"""Seconds a call may take: a whole exchange on one machine, busy with other things, answers late."""
 QUIET = 2.0
 """Seconds without news after which no more is expected."""
 _LONGEST = 60.0
@@ -59,7 +61,7 @@ class FlowDesk:
             self._next += 1
         for start in range(0, len(drafts), MAX_BATCH):
             part = drafts[start : start + MAX_BATCH]
-            done = await self._client.publish(part, now=now)
+            done = await self._client.publish(part, now=now, timeout=PATIENCE)
             self._batches[done.index] = done.id, time.monotonic()
             await self._name(part)
         self.published += len(drafts)
