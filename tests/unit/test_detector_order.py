@@ -150,6 +150,7 @@ def test_a_clock_that_jumps_is_refused_and_moves_nothing() -> None:
         order.offer(transaction("b", 4_601))
     assert ids(order.offer(transaction("c", 1_001))) == ["c"]
     assert ids(order.offer(transaction("b", 4_601), now=4_000)) == []
+    assert ids(order.offer(transaction("e", 7_600))) == ["b", "e"]
     with pytest.raises(Ahead, match="ahead of now"):
         order.offer(transaction("d", 9_000), now=4_000)
 
@@ -257,6 +258,15 @@ def test_any_other_state_is_restored_or_malformed_and_then_changes_nothing(name:
 def test_what_is_no_state_is_malformed(state: object) -> None:
     with pytest.raises(MalformedError):
         Order(1, 1).restore(state)
+
+
+def test_the_order_in_which_a_state_lists_what_is_held_decides_nothing() -> None:
+    order = Order(10, 3_600)
+    for number in range(5):
+        order.offer(transaction(f"t{number}", 100 + number))
+    state = order.state()
+    order.restore({**state, "held": state["held"][::-1]})
+    assert ids(order.flush()) == ["t0", "t1", "t2", "t3", "t4"]
 
 
 def test_a_state_that_lost_a_transaction_is_malformed() -> None:

@@ -291,6 +291,7 @@ def test_a_stored_transaction_comes_back_or_is_malformed(
     stored[place] = value
     with suppress(MalformedError):
         assert Transaction.restore(stored).values() == stored
-    for other in (None, [], stored[:-1], {"id": "t"}):
+    others: list[Any] = [None, [], stored[:-1], {"id": "t"}]
+    for other in others:
         with pytest.raises(MalformedError):
             Transaction.restore(other)

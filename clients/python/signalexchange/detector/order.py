@@ -61,7 +61,9 @@ class Order:
 
     def __init__(self, lateness: int, ahead: int, remember: int = DAY, capacity: int = 1_000_000) -> None:
         if lateness < 0 or ahead < 0 or remember < lateness or capacity < 1:
-            raise ConfigError("lateness and ahead must be 0 or more, remember at least lateness, capacity 1")
+            raise ConfigError(
+                "lateness and ahead are 0 or more, remember is at least lateness, capacity at least 1"
+            )
         self._lateness = lateness
         self._ahead = ahead
         self._remember = remember
