@@ -180,6 +180,15 @@ def test_the_largest_amount_is_taken_whole(tmp_path: Path) -> None:
     assert found.amount == MAX_CENTS
 
 
+def test_the_noise_of_floating_point_rejects_nothing(tmp_path: Path) -> None:
+    noisy = {**FOUR, "amount": 5 * 12.02}
+    pq.write_table(pa.Table.from_pylist([noisy]), tmp_path / "a.parquet")
+    (tmp_path / "a.jsonl").write_text(json.dumps(noisy) + "\n")
+    assert "60.099999999999994" in write_csv(tmp_path / "a.csv", noisy).read_text()
+    for name in ("a.csv", "a.jsonl", "a.parquet"):
+        assert [each.amount for each in taken(tmp_path / name)] == [6_010]
+
+
 def test_the_currency_is_the_configured_one(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "a.csv", {**ROW, "currency": "eur"})
     assert refused(path).column == "currency"
