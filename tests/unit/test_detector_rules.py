@@ -26,6 +26,7 @@ FEATURES = (
     *(f"customer.count.{window}" for window in ("1m", "10m", "1h", "1d", "7d", "30d")),
     *(f"customer.sum.{window}" for window in ("1m", "10m", "1h", "1d", "7d", "30d")),
     "transaction.large", "customer.credit_large.count.10m", "customer.credit_large.count.1h",
+    "customer.credit_large.count.1d",
     "customer.amount_ratio.30d", "customer.payees.1d", "customer.payees.30d", "customer.hour",
     "customer.new_merchant", "customer.refund_ratio.7d", "customer.pass_ratio.3d", "customer.utilisation",
     "customer.frauds.28d", "device.new", "device.customers.1d", "pair.count.30d", "merchant.frauds.28d",
@@ -543,7 +544,7 @@ def judged(history: Sequence[Bought], bought: Bought, **others: float) -> set[st
     for name, seconds in windows.items():
         values[f"customer__count__{name}"] = len(within(seconds))
         values[f"customer__sum__{name}"] = sum(each.amount for each in within(seconds)) / 100
-        if name in {"10m", "1h"}:
+        if name in {"10m", "1h", "1d"}:
             values[f"customer__credit_large__count__{name}"] = sum(each in large for each in within(seconds))
     usual = mean(within(30 * DAY))
     values["transaction__large"] = is_large(bought, len(history))
@@ -568,6 +569,7 @@ def test_a_burst_of_large_purchases_on_credit_is_caught_at_the_third(history: li
         assert not judged(history + burst[:index], burst[index])
     assert "credit-burst" in judged(history + burst[:2], burst[2])
     assert "credit-burst" in judged(history + burst, large(9)[0])
+    assert "credit-burst" in judged(history + burst, large(12)[0])
 
 
 def test_a_burst_spread_over_an_hour_is_caught_at_the_fourth() -> None:
