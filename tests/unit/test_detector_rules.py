@@ -628,11 +628,13 @@ CAUGHT: dict[str, tuple[Bought, dict[str, float], list[tuple[Bought, dict[str, f
     ),
     "fan-out": (
         SENT,
-        {"customer__payees__1d": 9, "customer__payees__30d": 12},
+        {"customer__payees__1d": 9, "customer__payees__30d": 12, "customer__pass_ratio__3d": 0.5},
         [
             (SENT, {"pair__count__30d": 1}),
             (SENT, {"customer__payees__1d": 8}),
             (SENT, {"customer__payees__30d": 19}),
+            (SENT, {"customer__pass_ratio__3d": 0}),
+            (SENT, {"customer__pass_ratio__3d": 2}),
             (replace(SENT, amount=50_000), {}),
         ],
     ),
