@@ -47,10 +47,10 @@ class GateParameters:
     trade_little: int = 6
     """One with so few has little: 2 points."""
     trade_some: int = 25
-    """One with more is a busy one: -3, and nothing is made of who else buys there."""
+    """One with more than little: -1. One with more than that is a busy one: -3, and nothing is made of who
+    else buys there."""
     again_days: int = 7
-    """The payer did the like on another day or elsewhere within: 3 points. Did before that: -1, used to it.
-    The gate is younger: -1."""
+    """The payer did the like on another day or elsewhere within: 3 points. Did before that: -1."""
     burst_hours: int = 24
     """Somebody else did there within: 1 point."""
     buyers_days: int = 5

@@ -45,7 +45,6 @@ class Purchases:
         self._parameters = parameters
         self._known = known
         self._least = parameters.purchase_least_cny * 100
-        self._began: int | None = None
         self._sums: Window[Subject, Sum] = Window(parameters.again_days * DAY)
         self._quiet: Window[Subject, Sum] = Window(parameters.again_days * DAY)
         self._buyers: Window[Subject, Sum] = Window(parameters.buyers_days * DAY)
@@ -64,8 +63,6 @@ class Purchases:
 
     def advance(self, now: int) -> None:
         """Forget what is older than its window at `now`."""
-        if self._began is None:
-            self._began = now
         for window in self._windows:
             window.advance(now)
 
@@ -142,16 +139,14 @@ class Purchases:
 
     def _points(self, current: Sum, leg: Leg, others: int) -> int:
         figures, now = self._parameters, leg.flow.time
-        points = 3 if others <= figures.trade_none else 2 if others <= figures.trade_little else 0
+        points = 3 if others <= figures.trade_none else 2 if others <= figures.trade_little else -1
         if others > figures.trade_some:
-            points -= 3
+            points -= 2
         points += self._size(current, leg)
         payers = {each.payer for each in self._buyers.get(current.merchant)} - {current.payer}
         points -= (len(payers) >= figures.buyers_some) + (len(payers) >= figures.buyers_many)
         dear = self._dear.get(current.payer)
         points -= bool(dear) and dear[0] < now - figures.again_days * DAY
-        # In its first days the gate knows of no merchant what else it sells.
-        points -= self._began is not None and now - self._began < figures.again_days * DAY
         return points
 
     def _size(self, current: Sum, leg: Leg) -> int:
