@@ -1,0 +1,202 @@
+"""The features of each transaction, from what was counted before it.
+
+Invariants: a vector depends on transactions taken before, on outcomes that arrived by the transaction's time,
+and on the transaction itself, never on what comes after; it is exactly what a recomputation from the whole
+history gives; `state()` and `restore` at any point change no vector that follows.
+
+Memory: a customer, merchant, payee, device or card that was silent for 30 days is forgotten, of the others
+what is older than 30 days (before their last event); a log may hold twice what a window needs, and 64 events.
+A purchase takes about 60 bytes while it is remembered, a customer with a merchant about 0.3 kB, whatever the
+number of purchases, a customer, card, device or merchant of its own about 1 kB each.
+"""
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import Any, Final
+
+from signalexchange.detector.counters import LAST_TIME, Crowd, Till, whole
+from signalexchange.detector.customer import PURCHASE, TRANSFER, Card, Customer
+from signalexchange.detector.features import DAY, HOUR, MONTH, WEEK, Parameters
+from signalexchange.detector.labels import CUSTOMERS, MERCHANTS, NO_OUTCOMES, PAYEES, Labels
+from signalexchange.detector.registry import Registry
+from signalexchange.detector.transactions import Rejected, Transaction
+from signalexchange.errors import MalformedError
+
+NOTHING: Final[tuple[float, ...]] = (0,) * 12
+NO_USERS: Final = (0, 0, 0)
+NO_CARD: Final = (0,) * 8
+FORGET_EVERY: Final = 16
+"""Transactions after which the memory of the silent is looked for: at most 32 of each sort at a time."""
+
+
+class Windows:
+    """What a member's transactions are judged by, kept as they come. Not for use by several threads."""
+
+    def __init__(self, parameters: Parameters | None = None) -> None:
+        self.parameters = parameters if parameters is not None else Parameters()
+        self._now = 0
+        self._taken = 0
+        self._customers = Registry(partial(Customer, parameters=self.parameters), MONTH)
+        self._merchants = Registry(Till, MONTH)
+        self._payees = Registry(Till, MONTH)
+        self._devices = Registry(Crowd, MONTH)
+        self._cards = Registry(Card, WEEK)
+        self._labels = Labels()
+
+    def update(self, t: Transaction) -> list[float]:
+        """The vector of a transaction (values in the order of FEATURES), which is then counted.
+
+        Raises Rejected where its time is before that of the one before it, below 0 or above 2^62, and counts
+        nothing then; several of the same time are counted in the order they are given.
+        """
+        now, amount, kind = t.time, t.amount, t.kind
+        if not self._now <= now <= LAST_TIME:
+            raise Rejected(t.place, "time", "out of order")
+        self._now = now
+        labels = self._labels
+        labels.advance(now)
+        customer = self._customers.touch(t.customer, now)
+        name = customer.key
+        local = now + self.parameters.utc_offset
+        hour = local % DAY // HOUR
+        received = 0
+        if customer.transfers is not None and (till := self._payees.get(name)) is not None:
+            received = till.sum(now, 3 * DAY)
+        own, pair, large = customer.describe(t, hour, received)
+        merchant = payee = None
+        at_merchant = to_payee = NOTHING
+        counterparty = ""
+        merchant_frauds = payee_frauds = NO_OUTCOMES
+        if kind is TRANSFER:
+            if t.payee:
+                payee = self._payees.touch(t.payee, now)
+                counterparty = payee.key
+                to_payee = payee.tally(now)
+                payee_frauds = labels.tally(PAYEES, counterparty, now)
+        elif t.merchant:
+            merchant = self._merchants.touch(t.merchant, now)
+            counterparty = merchant.key
+            at_merchant = merchant.tally(now)
+            merchant_frauds = labels.tally(MERCHANTS, counterparty, now)
+        users = NO_USERS
+        unknown_device = 0
+        device = None
+        if t.device:
+            device = self._devices.touch(t.device, now)
+            device.advance(now)
+            day, week, month = device.numbers
+            users = (day, week, month)
+            unknown_device = 0 if name in device.latest else 1
+        card = self._cards.touch(t.card, now) if t.card else None
+        frauds_day, frauds_week, frauds, *_ = labels.tally(CUSTOMERS, name, now)
+        _, m2, m3, m4, _, ms2, ms3, ms4, *_ = at_merchant
+        mf1, mf2, mf3, mo1, mo2, mo3 = merchant_frauds
+        pf1, pf2, pf3, *_ = payee_frauds
+        vector = [
+            amount / 100, int(kind), 1 if t.credit else 0, hour, (local // DAY + 3) % 7, 1 if large else 0,
+            *own,
+            frauds_day, frauds_week, frauds,
+            *at_merchant,
+            ms2 / m2 if m2 else 0, ms3 / m3 if m3 else 0, ms4 / m4 if m4 else 0,
+            amount / 100 * m4 / ms4 if m4 else 0,
+            mf1, mf2, mf3, mf1 / (mo1 + 1), mf2 / (mo2 + 1), mf3 / (mo3 + 1),
+            *to_payee,
+            pf1, pf2, pf3,
+            *pair,
+            unknown_device, *users,
+            *(card.tally(now) if card is not None else NO_CARD),
+        ]  # fmt: skip
+        customer.count(t, counterparty, large)
+        if kind is PURCHASE or kind is TRANSFER:
+            till = merchant if kind is PURCHASE else payee
+            if till is not None:
+                till.add(now, name, amount)
+            if card is not None:
+                card.spent.add(now, amount)
+        if device is not None:
+            device.add(now, name)
+        self._taken += 1
+        if not self._taken % FORGET_EVERY:
+            self._forget()
+        return vector
+
+    def label(self, t: Transaction, fraud: bool, now: int) -> None:
+        """Takes the outcome of a transaction, which arrives at `now` (Unix seconds, up to 2^62): it is in the
+        vectors of transactions from that time on. Give each transaction's outcome once.
+
+        One that says it arrived before the last transaction taken counts as having arrived with that one.
+        Raises Rejected where `now` is before the transaction's own time, or out of bounds.
+        """
+        if not t.time <= now <= LAST_TIME:
+            raise Rejected(t.place, "time", "its outcome is from before it")
+        transfer = t.kind is TRANSFER
+        names = (t.customer, "" if transfer else t.merchant, t.payee if transfer else "")
+        self._labels.add(max(now, self._now), names, fraud)
+
+    def sizes(self) -> dict[str, int]:
+        """How many customers, merchants, payees, devices and cards are remembered."""
+        return {
+            "customers": len(self._customers),
+            "merchants": len(self._merchants),
+            "payees": len(self._payees),
+            "devices": len(self._devices),
+            "cards": len(self._cards),
+        }
+
+    def state(self) -> Iterator[list[Any]]:
+        """What `restore` needs to go on from here: records that JSON holds, one a customer, merchant, …,
+        so that a snapshot is written record by record. Don't update in between.
+        """
+        yield ["now", self._now]
+        for customer in self._customers.heard(self._now):
+            yield ["customer", customer.state()]
+        for name, tills in (("merchant", self._merchants), ("payee", self._payees)):
+            for till in tills.heard(self._now):
+                yield [name, till.state()]
+        for device in self._devices.heard(self._now):
+            yield ["device", device.state()]
+        for card in self._cards.heard(self._now):
+            yield ["card", card.state()]
+        for record in self._labels.state(self._now):
+            yield ["label", record]
+
+    def restore(self, records: Iterable[Any]) -> None:
+        """Goes on from where `state()` was taken, which is to be of the same parameters.
+
+        Raises MalformedError, and is as it was then.
+        """
+        other = Windows(self.parameters)
+        try:
+            for name, state in records:
+                other._restore_one(name, state)
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
+            raise MalformedError("not stored windows") from error
+        vars(self).update(vars(other))
+
+    def _forget(self) -> None:
+        for things in (
+            self._customers,
+            self._merchants,
+            self._payees,
+            self._devices,
+            self._cards,
+            self._labels,
+        ):
+            things.forget(self._now, 2 * FORGET_EVERY)
+
+    def _restore_one(self, name: str, state: Any) -> None:
+        if name == "now":
+            self._now = whole(state, LAST_TIME)
+        elif name == "customer":
+            self._customers.put(Customer.restore(self.parameters, state), self._now)
+        elif name in {"merchant", "payee"}:
+            tills = self._merchants if name == "merchant" else self._payees
+            tills.put(Till.restore(state), self._now)
+        elif name == "device":
+            self._devices.put(Crowd.restore(state), self._now)
+        elif name == "card":
+            self._cards.put(Card.restore(state), self._now)
+        elif name == "label":
+            self._labels.restore(state, self._now)
+        else:
+            raise MalformedError("not stored windows: a record of no known name")
