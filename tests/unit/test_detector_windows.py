@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from signalexchange.detector.counters import Outlay, Sums
+from signalexchange.detector.crowd import Till
 from signalexchange.detector.features import DAY, FEATURES, HOUR, MEANINGS, MONTH, WEEK, Parameters
 from signalexchange.detector.transactions import Rejected, Transaction
 from signalexchange.detector.windows import Windows
@@ -196,13 +198,20 @@ def test_a_burst_of_large_credit_purchases_is_seen() -> None:
 
 
 def test_sums_stay_exact_beyond_64_bits() -> None:
-    windows, amount = Windows(), 10**14
-    for second in range(95_000):
-        windows.update(purchase(START + second, amount=amount))
-    seen = named(windows, purchase(START + 95_000, amount=1, merchant="m"))
-    assert seen["customer.sum.7d"] == seen["merchant.sum.30d"] == 95_000 * amount / 100
-    assert seen["customer.sum.1m"] == 59 * amount / 100
-    named(restored(windows), purchase(START + 95_000))
+    outlay, till, sums, amount = Outlay(0), Till("m"), Sums(DAY), 10**18
+    for number in range(100):
+        now = START + number * HOUR
+        outlay.tally(now)
+        till.advance(now)
+        outlay.add(now, amount, "m")
+        till.add(now, "ann", amount)
+        sums.add(now, amount)
+    assert outlay.tally(now)[-3:] == (24 * amount, 100 * amount, 100 * amount)
+    assert outlay.sum(now, 3 * DAY) == till.sum(now, 3 * DAY) == 72 * amount
+    assert till.tally(now)[4:8] == tuple(hours * amount / 100 for hours in (1, 24, 100, 100))
+    assert sums.within(now, DAY) == (24, 24 * amount)
+    again = Outlay.restore(0, outlay.state(), now)
+    assert again.tally(now + HOUR) == outlay.tally(now + HOUR)
 
 
 def test_the_silent_are_forgotten_and_logs_are_cut() -> None:

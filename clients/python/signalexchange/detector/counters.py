@@ -1,29 +1,29 @@
-"""What is counted of one customer, merchant, payee, device or card over windows of time.
+"""Amounts over windows of time: of a customer or card, and of a customer with its counterparties.
 
 Invariants: times never go back; a window of width w at `now` is what has a time above now − w; counts and
-sums are exact, of integers. Moving a window's edge costs amortised O(1) an event and window (Outlay, Crowd),
-or a binary search in the log of that one card or customer (Sums). What no window can see any more is cut
+sums are exact, of integers. Moving a window's edge costs amortised O(1) an event (the wide windows of
+Outlay), or a binary search in the log of that one card or customer. What no window can see any more is cut
 off once it is half of a log, so that a log holds at most twice what its widest window does, and 64 events.
 """
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, MutableSequence, Sequence
+from collections.abc import Iterator, MutableSequence
 from itertools import pairwise
 from sys import intern
-from typing import Any, ClassVar, Self
+from typing import Any, Final, Self
 
 from signalexchange.detector.features import DAY, HOUR, MINUTE, MONTH, WEEK
 from signalexchange.errors import MalformedError
 
 Tally = tuple[int, int, int, int, int, int, int, int, int, int, int, int]
 """Counts of 1m, 10m, 1h, 1d, 7d and 30d, then the sums in cents."""
-NO_TALLY: Tally = (0,) * 12
-TEN_MINUTES = 10 * MINUTE
-SLACK = 32
+NO_TALLY: Final[Tally] = (0,) * 12
+TEN_MINUTES: Final = 10 * MINUTE
+SLACK: Final = 32
 """Events a log may have beyond its windows before it is looked at."""
-LAST_TIME = 2**62
-NEVER = 2**63 - 1
+LAST_TIME: Final = 2**62
+NEVER: Final = 2**63 - 1
 
 
 class Sums:
@@ -192,6 +192,7 @@ class Outlay:
         """Takes out of each window what left it; the widest last, as it forgets pairs."""
         times, keys, pairs = self.times, self.keys, self.pairs
         known = len(times)
+        due = NEVER
         start, edge = self._day, now - DAY
         while start < known and times[start] <= edge:
             if key := keys[start]:
@@ -201,6 +202,8 @@ class Outlay:
                     self.day -= 1
             start += 1
         self._day = start
+        if start < known:
+            due = times[start] + DAY
         start, edge = self._week, now - WEEK
         while start < known and times[start] <= edge:
             if key := keys[start]:
@@ -210,6 +213,8 @@ class Outlay:
                     self.week -= 1
             start += 1
         self._week = start
+        if start < known and times[start] < due - WEEK:
+            due = times[start] + WEEK
         start, edge = self._month, now - MONTH
         while start < known and (moment := times[start]) <= edge:
             self.hours[(moment + self._offset) % DAY // HOUR] -= 1
@@ -219,179 +224,15 @@ class Outlay:
                 if not pair.month:
                     del pairs[key]
             start += 1
+        if start < known and times[start] < due - MONTH:
+            due = times[start] + MONTH
         if start >= SLACK and start * 2 >= known:
             del times[:start], self.sums[:start], keys[:start]
             self._day -= start
             self._week -= start
             start = 0
         self._month = start
-        self._due = min(
-            first_due(times, self._day, DAY),
-            first_due(times, self._week, WEEK),
-            first_due(times, start, MONTH),
-        )
-
-
-class Crowd:
-    """Which customers used one thing, by their last use: how many different ones in each window.
-
-    `advance` moves the windows to `now`; `numbers` (of customers, by window of WIDTHS) and `latest` (by
-    customer of the widest) are as of then. Of uses in a row by one customer only the last stands in the log.
-    """
-
-    __slots__ = ("_base", "_due", "_starts", "key", "keys", "last", "latest", "numbers", "times")
-    WIDTHS: ClassVar[tuple[int, ...]] = (DAY, WEEK, MONTH)
-    _STEPS: ClassVar[tuple[tuple[int, int], ...]] = tuple(enumerate(WIDTHS))
-
-    def __init__(self, key: str) -> None:
-        self.key = key
-        self.last = 0
-        """Time of the last use."""
-        self.times = array("q")
-        self.keys: list[str] = []
-        self.latest: dict[str, int] = {}
-        """Each customer's last place in the log, counted from its first event ever."""
-        self.numbers = [0] * len(self.WIDTHS)
-        self._starts = [0] * len(self.WIDTHS)
-        self._base = 0
-        self._due = NEVER
-        """Before that time nothing leaves any window."""
-
-    def advance(self, now: int) -> None:
-        """Moves each window to `now`, which never goes back."""
-        if now >= self._due:
-            self._leave(now)
-
-    def _leave(self, now: int) -> None:
-        """Takes out of each window what left it; the widest last, as it forgets customers."""
-        times, starts = self.times, self._starts
-        known = len(times)
-        for step, width in self._STEPS:
-            start = starts[step]
-            edge = now - width
-            if start < known and times[start] <= edge:
-                keys, latest, base = self.keys, self.latest, self._base
-                gone = 0
-                while start < known and times[start] <= edge:
-                    key = keys[start]
-                    if latest[key] == base + start:
-                        gone += 1
-                        if width == MONTH:
-                            del latest[key]
-                    start += 1
-                starts[step] = start
-                self.numbers[step] -= gone
-        if start >= SLACK and start * 2 >= known:
-            self._cut(start)
-        self._due = min(first_due(times, self._starts[step], width) for step, width in self._STEPS)
-
-    def add(self, now: int, customer: str) -> None:
-        """Counts a use, after `advance(now)`."""
-        keys = self.keys
-        if keys and keys[-1] == customer:
-            self._put_off(now, customer)
-            return
-        self._append(now, customer)
-
-    def state(self) -> list[Any]:
-        """Name, last use, and times and customers of what the widest window holds."""
-        start = self._starts[-1]
-        return [self.key, self.last, self.times[start:].tolist(), self.keys[start:]]
-
-    @classmethod
-    def restore(cls, state: Any) -> Self:
-        """That of `state()`. Raises MalformedError, or ValueError or TypeError of other data."""
-        key, last, *columns = state
-        crowd = cls(intern(key))
-        crowd.last = whole(last)
-        for moment, customer, *amount in rows(last, *columns):
-            crowd.advance(moment)
-            crowd.add(moment, intern(customer), *amount)
-        return crowd
-
-    def _append(self, now: int, customer: str) -> None:
-        place = self._base + len(self.times)
-        before = self.latest.get(customer, -1) - self._base
-        numbers, starts = self.numbers, self._starts
-        for step, _ in self._STEPS:
-            if before < starts[step]:
-                numbers[step] += 1
-        self.latest[customer] = place
-        if self._due > now + self.WIDTHS[0]:
-            self._due = now + self.WIDTHS[0]
-        self.times.append(now)
-        self.keys.append(customer)
-
-    def _put_off(self, now: int, customer: str) -> None:
-        """Moves the last use, which is this customer's, to `now`, into the windows that it had left."""
-        if self._due > now + self.WIDTHS[0]:
-            self._due = now + self.WIDTHS[0]
-        place = len(self.times) - 1
-        self.times[place] = now
-        self.latest[customer] = self._base + place
-        for step, start in enumerate(self._starts):
-            if start > place:
-                self._starts[step] = place
-                self.numbers[step] += 1
-
-    def _cut(self, start: int) -> None:
-        del self.times[:start], self.keys[:start]
-        self._starts = [each - start for each in self._starts]
-        self._base += start
-
-
-class Till(Crowd):
-    """What came in at one merchant or payee: purchases or transfers, their amounts and their customers."""
-
-    __slots__ = ("sums",)
-    WIDTHS: ClassVar[tuple[int, ...]] = (HOUR, DAY, WEEK, MONTH)
-    _STEPS: ClassVar[tuple[tuple[int, int], ...]] = tuple(enumerate(WIDTHS))
-
-    def __init__(self, key: str) -> None:
-        super().__init__(key)
-        self.sums: MutableSequence[int] = array("q", (0,))
-        """sums[i]: all amounts before times[i]."""
-
-    def tally(self, now: int) -> tuple[float, ...]:
-        """Counts, sums in CNY and numbers of customers, each by window of WIDTHS, up to `now`."""
-        if now >= self._due:
-            self._leave(now)
-        known, sums = len(self.times), self.sums
-        total = sums[-1]
-        hour, day, week, month = self._starts
-        return (
-            known - hour, known - day, known - week, known - month,
-            (total - sums[hour]) / 100, (total - sums[day]) / 100,
-            (total - sums[week]) / 100, (total - sums[month]) / 100,
-            *self.numbers,
-        )  # fmt: skip
-
-    def sum(self, now: int, width: int) -> int:
-        """Cents of a window of at most 30 days."""
-        return self.sums[-1] - self.sums[bisect_right(self.times, now - width, self._starts[-1])]
-
-    def add(self, now: int, customer: str, amount: int = 0) -> None:
-        """Counts a purchase or transfer, after `advance(now)`."""
-        self._append(now, customer)
-        sums = self.sums
-        total = sums[-1] + amount
-        try:
-            sums.append(total)
-        except OverflowError:
-            self.sums = [*sums, total]
-
-    def state(self) -> list[Any]:
-        """Name, last use, and times, customers and amounts of what the widest window holds."""
-        return [*super().state(), amounts(self.sums, self._starts[-1])]
-
-    def _cut(self, start: int) -> None:
-        super()._cut(start)
-        del self.sums[:start]
-
-
-def first_due(times: Sequence[int], start: int, width: int) -> int:
-    """When the first event of a window will leave it."""
-    return times[start] + width if start < len(times) else NEVER
+        self._due = due
 
 
 def amounts(sums: MutableSequence[int], start: int) -> list[int]:
