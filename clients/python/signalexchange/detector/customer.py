@@ -118,7 +118,6 @@ class Customer:
         if kind is PURCHASE or kind is TRANSFER:
             p = self._parameters
             large = amount >= p.large_minimum and amount * month >= p.large_factor * month_sum
-        return_day, return_week = self._refunded(now, bought)
         with_ = transfers if kind is TRANSFER else purchases
         counterparty = t.payee if kind is TRANSFER else t.merchant
         pair = with_.pairs.get(counterparty) if with_ is not None else None
@@ -133,8 +132,9 @@ class Customer:
             *merchants, *payees,
             now - since if month else MONTH, now - self.first, alike / month if month else 0,
             1 if pair is None and counterparty else 0,
-            *self._of_large(now),
-            return_day, return_week, passed, self._utilisation(t),
+            *(self._of_large(now) if self._large is not None else NO_LARGE),
+            *(self._refunded(now, bought) if self._refunds is not None else NO_REFUNDS),
+            passed, self._utilisation(t) if self._drawn is not None else 0,
         ]  # fmt: skip
         return vector, pair_features, large
 

@@ -12,7 +12,7 @@ many objects that live for long and hold no cycles: a process of its own gains a
 `gc.set_threshold`, and by `gc.freeze()` after `restore`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -20,12 +20,13 @@ from signalexchange.detector.counters import LAST_TIME, whole
 from signalexchange.detector.crowd import Crowd, Till
 from signalexchange.detector.customer import PURCHASE, TRANSFER, Card, Customer
 from signalexchange.detector.features import DAY, HOUR, MONTH, WEEK, Parameters
-from signalexchange.detector.labels import CUSTOMERS, MERCHANTS, NO_OUTCOMES, PAYEES, Labels
+from signalexchange.detector.labels import CUSTOMERS, MERCHANTS, PAYEES, Labels
 from signalexchange.detector.registry import Registry
 from signalexchange.detector.transactions import Rejected, Transaction
 from signalexchange.errors import MalformedError
 
-NOTHING: Final[tuple[float, ...]] = (0,) * 12
+NO_MERCHANT: Final[tuple[float, ...]] = (0,) * 22
+NO_PAYEE: Final[tuple[float, ...]] = (0,) * 15
 NO_USERS: Final = (0, 0, 0)
 NO_CARD: Final = (0,) * 8
 FORGET_EVERY: Final = 16
@@ -67,44 +68,32 @@ class Windows:
             received = till.sum(now, 3 * DAY)
         own, pair, large = customer.describe(t, hour, received)
         merchant = payee = None
-        at_merchant = to_payee = NOTHING
+        at_merchant, to_payee = NO_MERCHANT, NO_PAYEE
         counterparty = ""
-        merchant_frauds = payee_frauds = NO_OUTCOMES
         if kind is TRANSFER:
             if t.payee:
                 payee = self._payees.touch(t.payee, now)
                 counterparty = payee.key
-                to_payee = payee.tally(now)
-                payee_frauds = labels.tally(PAYEES, counterparty, now)
+                to_payee = (*payee.tally(now), *labels.tally(PAYEES, counterparty, now)[:3])
         elif t.merchant:
             merchant = self._merchants.touch(t.merchant, now)
             counterparty = merchant.key
-            at_merchant = merchant.tally(now)
-            merchant_frauds = labels.tally(MERCHANTS, counterparty, now)
-        users = NO_USERS
+            at_merchant = _of_merchant(merchant, amount, now, labels.tally(MERCHANTS, counterparty, now))
+        users: Sequence[int] = NO_USERS
         unknown_device = 0
         device = None
         if t.device:
             device = self._devices.touch(t.device, now)
             device.advance(now)
-            day, week, month = device.numbers
-            users = (day, week, month)
+            users = device.numbers
             unknown_device = 0 if name in device.latest else 1
         card = self._cards.touch(t.card, now) if t.card else None
-        frauds_day, frauds_week, frauds, *_ = labels.tally(CUSTOMERS, name, now)
-        _, m2, m3, m4, _, ms2, ms3, ms4, *_ = at_merchant
-        mf1, mf2, mf3, mo1, mo2, mo3 = merchant_frauds
-        pf1, pf2, pf3, *_ = payee_frauds
         vector = [
             amount / 100, int(kind), 1 if t.credit else 0, hour, (local // DAY + 3) % 7, 1 if large else 0,
             *own,
-            frauds_day, frauds_week, frauds,
+            *labels.tally(CUSTOMERS, name, now)[:3],
             *at_merchant,
-            ms2 / m2 if m2 else 0, ms3 / m3 if m3 else 0, ms4 / m4 if m4 else 0,
-            amount / 100 * m4 / ms4 if m4 else 0,
-            mf1, mf2, mf3, mf1 / (mo1 + 1), mf2 / (mo2 + 1), mf3 / (mo3 + 1),
             *to_payee,
-            pf1, pf2, pf3,
             *pair,
             unknown_device, *users,
             *(card.tally(now) if card is not None else NO_CARD),
@@ -203,3 +192,17 @@ class Windows:
             self._labels.restore(state, self._now)
         else:
             raise MalformedError("not stored windows: a record of no known name")
+
+
+def _of_merchant(merchant: Till, amount: int, now: int, outcomes: tuple[int, ...]) -> tuple[float, ...]:
+    """The features of a merchant, for a transaction there of that many cents."""
+    tally = merchant.tally(now)
+    _, day, week, month, _, day_sum, week_sum, month_sum, *_ = tally
+    frauds_day, frauds_week, frauds, known_day, known_week, known = outcomes
+    return (
+        *tally,
+        day_sum / day if day else 0, week_sum / week if week else 0, month_sum / month if month else 0,
+        amount / 100 * month / month_sum if month else 0,
+        frauds_day, frauds_week, frauds,
+        frauds_day / (known_day + 1), frauds_week / (known_week + 1), frauds / (known + 1),
+    )  # fmt: skip
