@@ -11,12 +11,14 @@ APT := $(if $(filter 0,$(shell id -u)),,sudo)
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-install: $(STAMP) ## .venv with locked dependencies, and libsodium where it lacks
+install: $(STAMP) ## .venv with locked dependencies, and libsodium and libgomp where they lack
 
 $(STAMP): requirements/dev.txt pyproject.toml clients/python/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
 	@$(PYTHON) -c 'import ctypes.util, sys; sys.exit(not ctypes.util.find_library("sodium"))' || \
 	  { echo "installing libsodium23"; $(APT) apt-get update -qq && $(APT) apt-get install -y -qq libsodium23; }
+	@$(PYTHON) -c 'import ctypes.util, sys; sys.exit(not ctypes.util.find_library("gomp"))' || \
+	  { echo "installing libgomp1"; $(APT) apt-get update -qq && $(APT) apt-get install -y -qq libgomp1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { $(APT) apt-get update -qq && $(APT) apt-get install -y -qq python3-venv; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing locked packages into .venv (a minute or two)"
