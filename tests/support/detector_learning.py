@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from signalexchange.detector.learning import DAY, Learner, Settings
+from signalexchange.detector.learning import Learner
+from signalexchange.detector.trial import DAY, Settings
 
 FEATURES = ("customer.large.10m", "merchant.frauds.7d", "customer.hour", "shared.score")
 START = 1_700_000_000

@@ -1,6 +1,7 @@
 """What a learner takes over, what it refuses, and what it says of drift."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -9,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from signalexchange.detector.drift import MIN_ROWS
-from signalexchange.detector.learning import DAY, Learner, Settings
+from signalexchange.detector.learning import Learner
 from signalexchange.detector.measures import Ranking, compare
+from signalexchange.detector.trial import DAY, RULES_SCORE, Settings
 from signalexchange.errors import ConfigError, MalformedError
 
 from tests.support.detector_learning import FEATURES, QUICK, after, feed, learner, relabelled, rows
@@ -39,7 +41,9 @@ def test_the_first_version_takes_over_where_it_beats_chance_and_is_calibrated() 
     made = taught()
     assert made.current is not None
     document = made.current.document
-    assert (document.version, document.judgement.before) == (1, None)
+    assert document.version == 1
+    share = document.held_out.frauds / document.held_out.rows
+    assert document.judgement.before == pytest.approx(share), "held against chance"
     assert (
         document.trained.end == document.calibrated.start < document.held_out.start == document.calibrated.end
     )
@@ -82,6 +86,40 @@ def test_a_version_takes_over_only_when_better_and_the_one_before_is_kept() -> N
     assert made.versions == (before, outcome.model)
     assert outcome.model is not None
     assert outcome.model.document.judgement.before == outcome.comparison.old
+
+
+def test_before_there_is_a_model_the_rules_are_what_must_be_beaten() -> None:
+    names = (*FEATURES[:3], RULES_SCORE)
+    for good_rules in (True, False):
+        made = Learner(names, QUICK)
+        for row in rows(49):
+            score = float("nan") if not good_rules else 900.0 if row.fraud else 100.0
+            made.decided(row.id, row.time, (*row.vector[:3], score))
+            made.label(row.id, row.fraud, row.time + 7 * DAY)
+        outcome = made.learn(after(49))
+        assert outcome.better is not good_rules
+        assert ", rules " in outcome.reason
+
+
+def test_a_trial_runs_in_another_thread_while_transactions_go_on() -> None:
+    made, alone = taught(), taught()
+    for one in (made, alone):
+        feed(one, rows(41, first=49, cause=1))
+    trial = made.trial(after(90))
+    more = list(rows(9, first=90, cause=1))
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(trial.run)
+        while not running.done() and more:
+            row = more.pop()
+            made.decided(row.id, row.time, row.vector)
+            made.label(row.id, row.fraud, row.time)
+            assert made.probabilities([row.vector]) is not None
+        outcome = running.result()
+    assert made.conclude(outcome, trial)
+    alone.learn(after(90))
+    assert made.current is not None
+    assert alone.current is not None
+    assert made.current.digest == alone.current.digest
 
 
 def test_a_margin_that_is_not_reached_keeps_the_version_in_force() -> None:

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from signalexchange.detector.learning import DAY, Learner
+from signalexchange.detector.learning import Learner
 from signalexchange.detector.model import Model, read_model, write_model
 from signalexchange.detector.reasons import CODES, PREFIXES, code_of, explain
 from signalexchange.detector.trees import check_trees, stored_part
+from signalexchange.detector.trial import DAY
 from signalexchange.detector.versions import KEPT, LIST, read_versions, write_versions
 from signalexchange.errors import ConfigError, ExchangeError, MalformedError, VerificationError
 
@@ -100,7 +101,7 @@ def test_the_unchanged_document_is_a_model() -> None:
         {"score_bins": {"edges": [1.0, 1.0], "rows": [1, 1, 1, 1]}},
         {"score_bins": {"edges": [1.0], "rows": [1]}},
         {"score_bins": {"edges": [float("inf")], "rows": [1, 1, 1]}},
-        {"judgement": {"average_precision": 1.5, "before": None}},
+        {"judgement": {"average_precision": 1.5, "before": 0.1}},
         {"trees": ""},
         {"trees": None},
     ],

@@ -57,14 +57,14 @@ class Comparison:
     sure_gain: float
 
 
-def compare(frauds: Flags, new: Scores, old: Scores | None) -> Comparison:
-    """Hold a model's scores against another's on the same rows, at least one; against chance for None.
+def compare(frauds: Flags, new: Scores, old: Scores) -> Comparison:
+    """Hold scores against others of the same rows, at least one row. One score for all is chance.
 
-    Chance is one score for all: its average precision is the share of frauds. Poisson bootstrap: each row
+    The average precision of chance is the share of frauds. Poisson bootstrap: each row
     counts as often as a Poisson number of mean 1 says (Hanley and MacGibbon 2006).
     """
     ranking = Ranking(frauds, new)
-    reference = Ranking(frauds, np.zeros(len(frauds)) if old is None else old)
+    reference = Ranking(frauds, old)
     draw = np.random.default_rng(SEED)
     gains = np.empty(RESAMPLES)
     for index in range(RESAMPLES):

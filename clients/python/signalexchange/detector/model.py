@@ -75,10 +75,10 @@ class Calibration(Record):
 
 
 class Judgement(Record):
-    """Average precision on the held-out rows: of this version, and of the one before it (None at first)."""
+    """Average precision on the held-out rows: of this version, and of what decided before it."""
 
     average_precision: Share
-    before: Share | None
+    before: Share
 
 
 class ModelDocument(Document):
@@ -109,7 +109,7 @@ class ModelDocument(Document):
 
 @dataclass(frozen=True)
 class Model:
-    """A version in use, made by `of` or `parse`; used from one thread at a time."""
+    """A version in use, made by `of` or `parse`; used from any thread."""
 
     document: ModelDocument
     digest: str
