@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from signalexchange.detector.features import FEATURES as WINDOWS
 from signalexchange.detector.learning import Learner
 from signalexchange.detector.model import Model, read_model, write_model
 from signalexchange.detector.reasons import CODES, PREFIXES, code_of, explain
 from signalexchange.detector.trees import check_trees, stored_part
-from signalexchange.detector.trial import DAY
+from signalexchange.detector.trial import DAY, RULES_SCORE
 from signalexchange.detector.versions import KEPT, LIST, read_versions, write_versions
 from signalexchange.errors import ConfigError, ExchangeError, MalformedError, VerificationError
 
@@ -230,6 +231,11 @@ def test_features_have_the_code_of_their_longest_prefix() -> None:
     assert code_of("customer.largest") == "other"
     assert code_of("unheard.of") == "other"
     assert set(PREFIXES.values()) | {"other"} == set(CODES)
+
+
+def test_every_feature_of_the_windows_has_a_code_and_may_be_learned_from() -> None:
+    assert not [name for name in WINDOWS if code_of(name) == "other"]
+    assert Learner((*WINDOWS, RULES_SCORE)).features[:-1] == WINDOWS
 
 
 def test_a_folder_keeps_the_versions_and_drops_the_oldest(tmp_path: Path) -> None:
