@@ -14,7 +14,7 @@ import os
 import secrets
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -194,18 +194,36 @@ class SealedStore:
             ).fetchall()
             return [self._row(position) for (position,) in positions]
 
+    def positions(self, kind: int, names: Sequence[bytes]) -> list[int | None]:
+        """Where the rows of these names stand, None for those that are not there."""
+        query = "SELECT position FROM record WHERE kind = ? AND name = ?"
+        with self._using():
+            found = (self._db.execute(query, (kind, self._keyed(kind, name))).fetchone() for name in names)
+            return [None if row is None else int(row[0]) for row in found]
+
+    def trim(self, kind: int, position: int) -> None:
+        """Delete the rows of a kind up to a position."""
+        self._db.execute("DELETE FROM record WHERE kind = ? AND position <= ?", (kind, position))
+
     def scan(self, kind: int) -> Iterator[Row]:
         """The rows of a kind, oldest first, read one by one."""
-        position = -1
-        query = "SELECT position FROM record WHERE kind = ? AND position > ? ORDER BY position LIMIT 1"
+        return ((kind, fields, body) for _, fields, body in self.after(kind, 0))
+
+    def after(self, kind: int, position: int) -> Iterator[tuple[int, dict[str, Any], bytes]]:
+        """Position, fields and body of the rows of a kind that stand behind a position, oldest first, read
+        one by one."""
+        query = (
+            "SELECT position, name, content FROM record WHERE kind = ? AND position > ?"
+            " ORDER BY position LIMIT 1"
+        )
         while True:
             with self._using():
                 found = self._db.execute(query, (kind, position)).fetchone()
                 if found is None:
                     return
-                position = found[0]
-                row = self._row(position)
-            yield row
+                position, row_name, content = found
+                fields, body = self._open(kind, row_name, content)
+            yield position, fields, body
 
     @contextmanager
     def _using(self) -> Iterator[None]:

@@ -11,6 +11,7 @@ import click
 
 from signalexchange.cli.asking import look_up, subscribe, tokenise, unsubscribe, watch
 from signalexchange.cli.common import Commands, Settings
+from signalexchange.cli.detect import decision, detect, models
 from signalexchange.cli.doctor import doctor
 from signalexchange.cli.flows import publish_flows
 from signalexchange.cli.journal import journal
@@ -53,6 +54,9 @@ _COMMANDS = (
     publish,
     publish_flows,
     withdraw,
+    detect,
+    decision,
+    models,
     matches,
     outcomes,
     journal,

@@ -103,14 +103,20 @@ class Learner:
         """Whether the last trial is `every` seconds ago."""
         return now - self._tried_at >= self.settings.every
 
-    def trial(self, now: int) -> Trial:
-        """What to make the next version from, as of `now`; forgets what is too old to be learned from."""
+    def began(self, now: int) -> int:
+        """Note that a trial begins, forget what is too old to be learned from; the time it learns from on."""
         plan = self.settings
         self._tried_at = now
+        start = now - plan.delay - 2 * plan.held_out - plan.period
+        self._rows.forget(start)
+        return start
+
+    def trial(self, now: int) -> Trial:
+        """What to make the next version from, as of `now`."""
+        plan = self.settings
+        start = self.began(now)
         end = now - plan.delay
         judge, calibrate_from = end - plan.held_out, end - 2 * plan.held_out
-        start = calibrate_from - plan.period
-        self._rows.forget(start)
 
         def part(since: int, until: int) -> Part:
             return Part(max(0, since), max(0, until), *self._rows.between(since, until, now))
@@ -137,7 +143,7 @@ class Learner:
         if trial.current is not self.current or trial.now < self._judge_from:
             return False
         self._versions = [*self._versions, outcome.model][-KEPT:]
-        self._made = outcome.model.version
+        self.numbered(outcome.model.version)
         return True
 
     def learn(self, now: int) -> Outcome:
@@ -155,8 +161,16 @@ class Learner:
         """
         if self._versions:
             self._versions.pop()
-            self._judge_from = now
+            self.dropped(now)
         return self.current
+
+    def numbered(self, version: int) -> None:
+        """Note that a version of that number was made: no other will have it."""
+        self._made = max(self._made, version)
+
+    def dropped(self, now: int) -> None:
+        """Note that a version was dropped at `now`."""
+        self._judge_from = now
 
     def drift(self, now: int) -> Drift | None:
         """Drift of the last 7 days from what the version in force was made from; labels play no part.

@@ -54,18 +54,28 @@ class Order:
     """Transactions by event time. `len()` is how many it holds back.
 
     All times are seconds. `lateness`: a transaction that arrives less than this behind the newest still finds
-    its place; at 0 each is released as it comes. `ahead`: how far beyond the newest (or `now`, where it is
-    given) one may be. `remember`: how long after its time an id is known, at least `lateness`.
+    its place; at 0 each is released as it comes. `ahead`: how far beyond `now` one may be. `gap`: how far
+    beyond the newest where no `now` is given (left out: as far), for in a file a night is no jump.
+    `remember`: how long after its time an id is known, at least `lateness`.
     Raises ConfigError.
     """
 
-    def __init__(self, lateness: int, ahead: int, remember: int = DAY, capacity: int = 1_000_000) -> None:
-        if lateness < 0 or ahead < 0 or remember < lateness or capacity < 1:
+    def __init__(
+        self,
+        lateness: int,
+        ahead: int,
+        remember: int = DAY,
+        capacity: int = 1_000_000,
+        gap: int | None = None,
+    ) -> None:
+        gap = ahead if gap is None else gap
+        if lateness < 0 or ahead < 0 or gap < 0 or remember < lateness or capacity < 1:
             raise ConfigError(
-                "lateness and ahead are 0 or more, remember is at least lateness, capacity at least 1"
+                "lateness, ahead and gap are 0 or more, remember is at least lateness, capacity at least 1"
             )
         self._lateness = lateness
         self._ahead = ahead
+        self._gap = gap
         self._remember = remember
         self._capacity = capacity
         self._newest: int | None = None
@@ -96,10 +106,11 @@ class Order:
             return []
         newest, moment = self._newest, transaction.time
         reference = now if now is not None else newest
-        if reference is not None and moment > reference + self._ahead:
+        allowed = self._ahead if now is not None else self._gap
+        if reference is not None and moment > reference + allowed:
             counts.ahead += 1
             than = "the newest before it" if now is None else "now"
-            why = f"{moment - reference} s ahead of {than}; {self._ahead} s are allowed"
+            why = f"{moment - reference} s ahead of {than}; {allowed} s are allowed"
             raise Ahead(transaction.place, "time", why)
         if moment < self._last or moment <= self._forgotten:
             counts.late += 1
@@ -126,6 +137,10 @@ class Order:
                 self.counts.early += 1
                 released.append(self._release_first())
         return released
+
+    def knows(self, transaction_id: str) -> bool:
+        """Whether an id is held or remembered."""
+        return transaction_id in self._held or transaction_id in self._ids
 
     def flush(self) -> list[Transaction]:
         """Gives all that is held, by time: the stream has ended."""

@@ -1,0 +1,351 @@
+"""The detector: what arrives goes in, in batches as small as the stream allows, and decisions come out.
+
+Invariants: a decision is told only once it is durable; each transaction id gets one, whatever is sent again
+and whenever the process dies; nothing that arrives is lost silently: what is not taken is counted and told;
+no transaction waits for the exchange longer than its budget, or for a model to be made, a snapshot to be
+written or a signal to be sent. To be used on one event loop.
+"""
+
+import asyncio
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple, Self
+
+from signalexchange.detector.arrivals import Arrival, Label
+from signalexchange.detector.asking import Asker
+from signalexchange.detector.decisions import Answered, Decision, decide
+from signalexchange.detector.engine import (
+    FLUSH,
+    JUDGED,
+    LABEL,
+    OFFER,
+    ROLLBACK,
+    TAKEOVER,
+    TICK,
+    TRIAL,
+    Engine,
+    Event,
+    Released,
+)
+from signalexchange.detector.features import DAY
+from signalexchange.detector.journal import Decided, DetectorJournal
+from signalexchange.detector.publishing import Outlet, Sender, reference, values_of
+from signalexchange.detector.rules import Rules
+from signalexchange.detector.settings import DetectorSettings
+from signalexchange.detector.shared import shared_features
+from signalexchange.detector.transactions import Rejected, Transaction
+from signalexchange.detector.trial import Outcome, Trial
+from signalexchange.errors import ConfigError, ExchangeError
+
+BATCH: Final = 256
+"""Arrivals a batch should have at most: more wait for each other longer than they save."""
+SNAPSHOT_EVERY: Final = 250_000
+"""Transactions between two snapshots: as many are taken anew after a crash, in a few tens of seconds."""
+NOT_ASKED: Final = Answered({}, "off")
+
+
+class Told(NamedTuple):
+    """A decision with its number, which grows by every decision, and the transaction it is about."""
+
+    number: int
+    transaction: Transaction
+    decision: Decision
+
+
+class StoppedError(ExchangeError):
+    """A row that can't be taken, where the settings say that such a row ends the run."""
+
+
+class Detector:
+    """One member's detector on an open journal; `open` makes one."""
+
+    def __init__(
+        self,
+        settings: DetectorSettings,
+        rules: Rules,
+        journal: DetectorJournal,
+        engine: Engine,
+        asker: Asker | None,
+        sender: Sender | None,
+        say: Callable[[str], None],
+    ) -> None:
+        self.engine = engine
+        self.rules = rules
+        self._settings = settings
+        self._journal = journal
+        self._asker = asker
+        self._sender = sender
+        self._say = say
+        self._outlet = Outlet(settings) if sender is not None else None
+        self._carried: list[Event] = []
+        """Events of between batches: they become durable with the next."""
+        self._trial: asyncio.Task[tuple[Outcome, Trial]] | None = None
+        self._snapshot: asyncio.subprocess.Process | None = None
+        self._since_snapshot = 0
+        self._forgot_at = 0
+        self._torn = False
+        """Whether the state holds what is not durable: of a batch under way, or one that failed."""
+
+    @classmethod
+    def open(
+        cls,
+        settings: DetectorSettings,
+        journal: DetectorJournal,
+        asker: Asker | None = None,
+        sender: Sender | None = None,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> Self:
+        """Go on from what the journal holds. `asker` and `sender` stay the caller's to close; `say` is called
+        with lines for people: model versions, drift.
+
+        Raises what `DetectorJournal.open_engine` raises, and RuleFileError or ConfigError for the rules.
+        """
+        rules = Rules.read(settings.rules, JUDGED) if settings.rules is not None else Rules.default(JUDGED)
+        unknown = {each.rule for each in settings.publish if each.rule} - {each.name for each in rules.rules}
+        if unknown:
+            raise ConfigError(f"publish: the rule file has no rule {', '.join(sorted(unknown))}")
+        engine = journal.open_engine(settings, rules.version)
+        detector = cls(settings, rules, journal, engine, asker, sender, say)
+        if detector._outlet is not None and settings.flows:
+            for decided in journal.decisions():
+                detector._outlet.remember(decided.transaction)
+        return detector
+
+    async def take(
+        self, arrivals: Sequence[Arrival], now: int | None = None, source: tuple[str, list[Any]] | None = None
+    ) -> tuple[list[Told], list[Rejected]]:
+        """Take a batch in and decide what its turn has come for; what is not taken, and why.
+
+        `now` (Unix seconds) where arrivals happen now. `source`: name of the input, and how far it was read.
+        Raises StoppedError, after the batch is durable, where a row that is not taken ends the run;
+        JournalError where it can't be made durable: nothing of it was decided then, and this detector can't
+        go on.
+        """
+        batch = _Batch(self._carried)
+        self._torn = True
+        taken = self._journal.known([each.id for each in arrivals if isinstance(each, Transaction)])
+        for arrival in arrivals:
+            try:
+                if isinstance(arrival, Transaction):
+                    self._offer(batch, arrival, now, taken)
+                elif isinstance(arrival, Label):
+                    self._label(batch, arrival, now)
+                else:
+                    batch.counts["unreadable"] += 1
+                    batch.rejected.append(arrival)
+            except Rejected as rejected:
+                batch.rejected.append(rejected)
+        if source is not None:
+            self.engine.sources[source[0]] = source[1]
+        told = await self._decide(batch)
+        if batch.rejected and self._settings.on_rejected == "stop":
+            raise StoppedError(f"{batch.rejected[0]}; the settings say on_rejected = stop")
+        return told, batch.rejected
+
+    async def tick(self, now: int) -> list[Told]:
+        """Decide what waited for others and need not wait any more when it is `now` (Unix seconds)."""
+        return await self._event([TICK, now]) if len(self.engine.order) else []
+
+    async def finish(self) -> list[Told]:
+        """Decide all that still waits: the input has ended."""
+        return await self._event([FLUSH]) if len(self.engine.order) else []
+
+    async def learned(self) -> None:
+        """Wait for the model that is being made, if one is: so that a replay of the past learns in step."""
+        if self._trial is not None:
+            await asyncio.wait([self._trial])
+            self._conclude()
+
+    def rollback(self) -> None:
+        """Drop the model version in force; durable at once."""
+        learner = self.engine.learner
+        learner.rollback(self.engine.now)
+        self._journal.keep_versions(learner)
+        self._journal.commit([[ROLLBACK, self.engine.now]], [], [], self.engine.sources, {}, [])
+
+    async def close(self) -> None:
+        """Stop what runs beside the stream and write a snapshot. Raises ConfigError where that fails."""
+        if self._trial is not None:
+            self._trial.cancel()  # its thread ends by itself; what it found is found again
+        if self._snapshot is not None:
+            await self._snapshot.wait()
+            self._snapshot = None
+        if self._torn:
+            return  # what is durable is what counts, and the journal has it
+        if self._carried:
+            await self._decide(_Batch(self._carried))
+        await asyncio.to_thread(self._journal.snapshot, self.engine)
+
+    def _offer(self, batch: "_Batch", transaction: Transaction, now: int | None, taken: set[str]) -> None:
+        if transaction.id in taken and not self.engine.order.knows(transaction.id):
+            known = self._journal.decision(transaction.id)
+            if known is not None and known.transaction == transaction:
+                batch.counts["again"] += 1
+                return
+            batch.counts["reused"] += 1
+            raise Rejected(transaction.place, "id", "used for another transaction already")
+        batch.events.append([OFFER, transaction.values(), now])
+        batch.released += self.engine.offer(transaction, now)
+
+    def _label(self, batch: "_Batch", label: Label, now: int | None) -> None:
+        known = batch.labelled.get(label.id) or self._journal.decision(label.id)
+        if known is None:
+            batch.counts["label.unknown"] += 1
+            raise Rejected(
+                label.place, "id", "a label of a transaction that was not decided, or is forgotten"
+            )
+        at = label.at if label.at is not None else now if now is not None else self.engine.now
+        transaction, before = known.transaction, known.document.get("fraud")
+        if at < transaction.time:
+            batch.counts["label.early"] += 1
+            raise Rejected(label.place, "at", "a label from before its transaction")
+        if before == label.fraud:
+            batch.counts["label.again"] += 1
+            return
+        event: Event = [LABEL, transaction.values(), label.fraud, at, before is None]
+        self.engine.take(event)
+        batch.events.append(event)
+        batch.labelled[label.id] = known._replace(document={**known.document, "fraud": label.fraud})
+        if self._outlet is not None:
+            batch.drafts += [values_of(draft) for draft in self._outlet.labelled(transaction, label.fraud)]
+            if not label.fraud:
+                batch.withdrawn.append(reference(transaction))
+
+    async def _event(self, event: Event) -> list[Told]:
+        batch = _Batch(self._carried)
+        self._torn = True
+        batch.events.append(event)
+        batch.released += self.engine.take(event)
+        return await self._decide(batch)
+
+    async def _decide(self, batch: "_Batch") -> list[Told]:
+        """Judge what a batch released, make all of it durable, and give the decisions."""
+        engine, released = self.engine, batch.released
+        answers = await self._answers(released)
+        rows, added, hits = [], [], []
+        for (transaction, vector), answered in zip(released, answers, strict=True):
+            shared = shared_features(answered.risks)
+            found = self.rules.judge([*vector, *shared], transaction)
+            more = [float(max((hit.score for hit in found), default=0)), *shared]
+            hits.append(found)
+            added.append(more)
+            rows.append([*vector, *more])
+        model = engine.learner.current
+        probabilities = (
+            model.probabilities(rows).tolist() if model is not None and rows else [0.0] * len(rows)
+        )
+        decisions = [
+            decide(
+                one.transaction, row, found, answered,
+                model=model, probability=probability, rules=self.rules.version,
+                thresholds=self._settings.thresholds,
+            )
+            for one, row, found, answered, probability in zip(
+                released, rows, hits, answers, probabilities, strict=True
+            )
+        ]  # fmt: skip
+        made = [engine.decided(*each) for each in zip(released, added, decisions, strict=True)]
+        engine.counts.update(batch.counts)
+        if self._outlet is not None:
+            for one, decision in zip(released, decisions, strict=True):
+                batch.drafts += map(values_of, self._outlet.decided(one.transaction, decision))
+        transactions = [one.transaction for one in released]
+        numbers = await asyncio.to_thread(
+            self._journal.commit,
+            batch.events,
+            list(zip(transactions, decisions, made, strict=True)),
+            list(batch.labelled.values()),
+            engine.sources,
+            dict(batch.counts),
+            batch.outbox(),
+        )
+        self._carried = []
+        self._torn = False
+        if self._sender is not None and (batch.drafts or batch.withdrawn):
+            self._sender.more()
+        await self._beside(len(released))
+        return list(map(Told, numbers, transactions, decisions))
+
+    async def _answers(self, released: Sequence[Released]) -> list[Answered]:
+        if self._asker is None or not released:
+            return [NOT_ASKED] * len(released)
+        return await self._asker.ask([one.transaction for one in released])
+
+    async def _beside(self, released: int) -> None:
+        """What the stream doesn't wait for: a model, a snapshot, what may be forgotten."""
+        engine, now = self.engine, self.engine.now
+        if self._trial is not None and self._trial.done():
+            self._conclude()
+        if self._trial is None and released and engine.learner.due(now):
+            self._carried.append([TRIAL, now])
+            trial = engine.learner.trial(now)
+            self._trial = asyncio.create_task(_run(trial))
+            drift = engine.learner.drift(now)
+            if drift is not None and drift.noticed:
+                self._say(drift.text())
+        if now - self._forgot_at >= DAY:
+            self._forgot_at = now
+            await asyncio.to_thread(self._journal.forget, now - self._settings.keep_days * DAY)
+        self._since_snapshot += released
+        if self._snapshot is not None and self._snapshot.returncode is not None:
+            if self._snapshot.returncode:
+                self._say(f"a snapshot failed with exit code {self._snapshot.returncode}; it is tried again")
+            self._snapshot = None
+            await asyncio.to_thread(self._journal.trim)
+        if self._snapshot is None and self._since_snapshot >= SNAPSHOT_EVERY:
+            self._since_snapshot = 0
+            self._snapshot = await self._aside()
+
+    async def _aside(self) -> asyncio.subprocess.Process:
+        """A process that makes a snapshot from the journal: in this one the stream would stand still for
+        seconds."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "signalexchange.detector.aside",
+            str(self._journal.folder.absolute()),
+            str(self._journal.key_path.absolute()),
+            stdin=subprocess.PIPE,
+        )
+        assert process.stdin is not None  # noqa: S101 - it was asked for
+        process.stdin.write(self._settings.model_dump_json().encode())
+        process.stdin.close()
+        return process
+
+    def _conclude(self) -> None:
+        """Take over what a trial found better."""
+        task, self._trial = self._trial, None
+        if task is None or task.cancelled():
+            return
+        outcome, trial = task.result()
+        learner = self.engine.learner
+        if learner.conclude(outcome, trial):
+            self._journal.keep_versions(learner)
+            self._carried.append([TAKEOVER, trial.version])
+            self._say(f"model version {trial.version} takes over: {outcome.reason}")
+        elif outcome.model is not None:
+            self._say(f"model version {trial.version} is not used: {outcome.reason}")
+
+
+class _Batch:
+    """What comes together while a batch is taken in."""
+
+    def __init__(self, carried: Sequence[Event]) -> None:
+        self.events: list[Event] = list(carried)
+        self.released: list[Released] = []
+        self.labelled: dict[str, Decided] = {}
+        self.rejected: list[Rejected] = []
+        self.counts: Counter[str] = Counter()
+        self.drafts: list[list[Any]] = []
+        self.withdrawn: list[str] = []
+
+    def outbox(self) -> list[dict[str, Any]]:
+        """What is to be sent because of it, in parts the hub takes at a time."""
+        parts = [{"drafts": self.drafts[at : at + 1000]} for at in range(0, len(self.drafts), 1000)]
+        return [*parts, *({"withdraw": each} for each in self.withdrawn)]
+
+
+async def _run(trial: Trial) -> tuple[Outcome, Trial]:
+    return await asyncio.to_thread(trial.run), trial

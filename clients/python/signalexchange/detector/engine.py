@@ -1,0 +1,216 @@
+"""What the detector remembers, as a function of what it was given: order, windows, rows to learn from.
+
+Invariants: the same events give the same releases, vectors and state, whatever clock, hub or model there is;
+`replay` of the events and additions of a batch brings the state to where the batch left it; so a snapshot and
+the batches after it are all that a crash may leave. Nothing here reads a clock, a file or the network.
+
+An event is a list that JSON holds: what was offered (OFFER), the clock (TICK), the end of the input (FLUSH),
+a label (LABEL), that a trial began (TRIAL), that a version took over (TAKEOVER) or was dropped (ROLLBACK).
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+from signalexchange.detector.decisions import Decision
+from signalexchange.detector.features import FEATURES
+from signalexchange.detector.learning import Learner
+from signalexchange.detector.model import Model
+from signalexchange.detector.order import Order
+from signalexchange.detector.settings import DetectorSettings
+from signalexchange.detector.shared import NAN, SHARED
+from signalexchange.detector.transactions import Rejected, Transaction
+from signalexchange.detector.trial import RULES_SCORE
+from signalexchange.detector.windows import Windows
+from signalexchange.errors import MalformedError
+
+ROW: Final[tuple[str, ...]] = (*FEATURES, RULES_SCORE, *SHARED)
+"""What a model sees of a transaction: the windows, the rules' highest score, what the exchange says."""
+JUDGED: Final[tuple[str, ...]] = (*FEATURES, *SHARED)
+"""What rules see of it."""
+
+OFFER: Final = "offer"
+TICK: Final = "tick"
+FLUSH: Final = "flush"
+LABEL: Final = "label"
+TRIAL: Final = "trial"
+TAKEOVER: Final = "takeover"
+ROLLBACK: Final = "rollback"
+
+Event = list[Any]
+
+
+class Released(NamedTuple):
+    """A transaction whose turn has come, and the features of its windows."""
+
+    transaction: Transaction
+    vector: list[float]
+
+
+class Made(NamedTuple):
+    """What a replay must be told of a decision: model and exchange are others by then."""
+
+    action: str
+    review: bool
+    shared: str
+    added: Sequence[float | None]
+    """The rules' score and SHARED; None for what was not known."""
+
+
+class Engine:
+    """One member's state. Used from one thread."""
+
+    def __init__(self, settings: DetectorSettings, versions: Sequence[Model] = (), rules: int = 0) -> None:
+        self.order = _order(settings)
+        self.windows = Windows(settings.windows.parameters())
+        self.learner = Learner(ROW, settings.learning.learner(), versions, rules)
+        self.counts: Counter[str] = Counter()
+        """Decisions by action and by whether the exchange answered; labels; rows that could not be read."""
+        self.sources: dict[str, list[Any]] = {}
+        """By input: rows read, and a digest of the last of them."""
+        self._now = 0
+
+    @property
+    def now(self) -> int:
+        """Event time: of the newest transaction released, Unix seconds."""
+        return self._now
+
+    def take(self, event: Event) -> list[Released]:
+        """Take one event in. Raises Rejected (it is counted) where a transaction is not taken."""
+        what = event[0]
+        if what == OFFER:
+            return self._release(self.order.offer(Transaction.restore(event[1]), event[2]))
+        return self.take_other(event)
+
+    def offer(self, transaction: Transaction, now: int | None) -> list[Released]:
+        """`take` of an OFFER, without the way over plain data."""
+        return self._release(self.order.offer(transaction, now))
+
+    def take_other(self, event: Event) -> list[Released]:
+        """`take` of anything else."""
+        match event:
+            case [str(what), int(now)] if what == TICK:
+                return self._release(self.order.advance(now))
+            case [str(what)] if what == FLUSH:
+                return self._release(self.order.flush())
+            case [str(what), list(values), bool(fraud), int(at), bool(first)] if what == LABEL:
+                self._label(Transaction.restore(values), fraud, at, first)
+            case [str(what), int(now)] if what == TRIAL:
+                self.learner.began(now)
+            case [str(what), int(version)] if what == TAKEOVER:
+                self.learner.numbered(version)
+            case [str(what), int(now)] if what == ROLLBACK:
+                self.learner.dropped(now)
+            case _:
+                raise MalformedError("not a stored event")
+        return []
+
+    def decided(self, released: Released, added: Sequence[float], decision: Decision) -> Made:
+        """Count a decision in, keep its transaction to learn from; `added` are the rules' score and SHARED.
+
+        Gives what `replay` will need of it.
+        """
+        numbers = tuple(None if number != number else number for number in added)
+        made = Made(decision.action, decision.review, decision.shared, numbers)
+        self._decided(released, made)
+        return made
+
+    def _decided(self, released: Released, made: Made) -> None:
+        added = [NAN if number is None else number for number in made.added]
+        transaction = released.transaction
+        self.learner.decided(transaction.id, transaction.time, [*released.vector, *added])
+        self.counts[f"action.{made.action}"] += 1
+        self.counts[f"shared.{made.shared}"] += 1
+        if made.review:
+            self.counts["review"] += 1
+
+    def replay(self, events: Iterable[Event], decided: Sequence[Made]) -> None:
+        """Take the events of a batch again, with what was decided then.
+
+        Raises MalformedError where they don't fit each other or this state.
+        """
+        released: list[Released] = []
+        for event in events:
+            try:
+                released += self.take(event)
+            except Rejected:
+                continue  # as then; it is counted
+        if len(released) != len(decided):
+            raise MalformedError("the stored batches don't fit the state: another number of decisions")
+        for one, made in zip(released, decided, strict=True):
+            self._decided(one, made)
+
+    def state(self) -> Iterator[list[Any]]:
+        """What `restore` needs, record by record, as plain data that JSON holds. Don't take events in
+        between."""
+        yield ["now", self._now]
+        yield ["counts", dict(self.counts)]
+        yield ["sources", self.sources]
+        yield ["order", self.order.state()]
+        for record in self.windows.state():
+            yield ["windows", record]
+        yield ["learner", self.learner.state()]
+
+    def restore(self, records: Iterable[Any]) -> None:
+        """Go on from a `state()`. Raises MalformedError; this engine is of no use then."""
+        seen: set[str] = set()
+
+        def of_windows() -> Iterator[Any]:
+            for record in records:
+                name, state = _pair(record)
+                if name == "windows":
+                    yield state
+                else:
+                    self._restore_one(name, state)
+                    seen.add(name)
+
+        self.windows.restore(of_windows())
+        if seen != {"now", "counts", "sources", "order", "learner"}:
+            raise MalformedError("not a stored state: a part is missing")
+
+    def retime(self, settings: DetectorSettings) -> None:
+        """Go on with other bounds of lateness."""
+        order = _order(settings)
+        order.restore(self.order.state())
+        self.order = order
+
+    def _restore_one(self, name: str, state: Any) -> None:
+        match name, state:
+            case "now", int(now):
+                self._now = now
+            case "counts", dict(counts) if all(type(each) is int for each in counts.values()):
+                self.counts = Counter(counts)
+            case "sources", dict(sources):
+                self.sources = sources
+            case "order", order:
+                self.order.restore(order)
+            case "learner", learner:
+                self.learner.restore(learner)
+            case _:
+                raise MalformedError("not a stored state: a part of no known name")
+
+    def _release(self, transactions: Sequence[Transaction]) -> list[Released]:
+        if not transactions:
+            return []
+        update = self.windows.update
+        released = [Released(each, update(each)) for each in transactions]
+        self._now = max(self._now, transactions[-1].time)
+        return released
+
+    def _label(self, transaction: Transaction, fraud: bool, at: int, first: bool) -> None:
+        # Windows count an outcome once; what corrects it is for the learner, who keeps them by id.
+        if first:
+            self.windows.label(transaction, fraud, at)
+        self.learner.label(transaction.id, fraud, at)
+        self.counts["label.fraud" if fraud else "label.genuine"] += 1
+
+
+def _order(settings: DetectorSettings) -> Order:
+    return Order(settings.lateness, settings.ahead, gap=settings.gap)
+
+
+def _pair(record: Any) -> tuple[str, Any]:
+    match record:
+        case [str(name), state]:
+            return name, state
+    raise MalformedError("not a stored state")
