@@ -33,7 +33,7 @@ def rows(days: int, *, first: int = 0, a_day: int = 120, seed: int = 1, cause: i
 def feed(learner: Learner, given: Iterable[Row], *, late: int = 7 * DAY) -> None:
     """Hand over transactions, and of each its label as one that comes `late` seconds after it."""
     for row in given:
-        learner.decided(row.id, row.time, row.vector)
+        learner.decided([row.id], [row.time], [row.vector])
         learner.label(row.id, row.fraud, row.time + late)
 
 

@@ -60,7 +60,7 @@ def test_the_same_rows_give_the_same_model_however_they_came() -> None:
     first, second = taught(), learner()
     given_rows = list(rows(49))
     for row in given_rows:
-        second.decided(row.id, row.time, row.vector)
+        second.decided([row.id], [row.time], [row.vector])
     for row in reversed(given_rows):
         assert second.label(row.id, row.fraud, row.time + 7 * DAY)
     second.learn(after(49))
@@ -94,7 +94,7 @@ def test_before_there_is_a_model_the_rules_are_what_must_be_beaten() -> None:
         made = Learner(names, QUICK)
         for row in rows(49):
             score = float("nan") if not good_rules else 900.0 if row.fraud else 100.0
-            made.decided(row.id, row.time, (*row.vector[:3], score))
+            made.decided([row.id], [row.time], [(*row.vector[:3], score)])
             made.label(row.id, row.fraud, row.time + 7 * DAY)
         outcome = made.learn(after(49))
         assert outcome.better is not good_rules
@@ -111,7 +111,7 @@ def test_a_trial_runs_in_another_thread_while_transactions_go_on() -> None:
         running = pool.submit(trial.run)
         while not running.done() and more:
             row = more.pop()
-            made.decided(row.id, row.time, row.vector)
+            made.decided([row.id], [row.time], [row.vector])
             made.label(row.id, row.fraud, row.time)
             assert made.probabilities([row.vector]) is not None
         outcome = running.result()
@@ -137,7 +137,7 @@ def test_a_label_is_used_only_from_when_it_came() -> None:
     given_rows = list(rows(49))
     feed(made, given_rows, late=30 * DAY)
     for row in given_rows:
-        early.decided(row.id, row.time, row.vector)
+        early.decided([row.id], [row.time], [row.vector])
         if row.time + 30 * DAY <= after(49):
             early.label(row.id, row.fraud, row.time + 30 * DAY)
     trial, same = made.trial(after(49)), early.trial(after(49))
@@ -163,7 +163,7 @@ def test_the_future_changes_nothing() -> None:
 
 def test_a_later_label_corrects_an_earlier_one() -> None:
     made = learner()
-    made.decided("a", after(0), (0.0,) * 4)
+    made.decided(["a"], [after(0)], [(0.0,) * 4])
     assert made.label("a", True, after(8))
     assert made.label("a", False, after(20))
     assert made.label("a", True, after(8)), "a repetition of the earlier one comes too late"
@@ -356,20 +356,20 @@ def test_a_state_that_is_none_is_refused(state: Any) -> None:
 def test_a_vector_that_is_none_is_refused(vector: Any) -> None:
     made = learner()
     with pytest.raises(MalformedError):
-        made.decided("a", after(0), vector)
+        made.decided(["a"], [after(0)], [vector])
     assert made.rows == 0
 
 
 @pytest.mark.parametrize(("key", "time"), [("", 1), ("x" * 129, 1), ("a", -1), ("a", 2**60)])
 def test_a_row_out_of_bounds_is_refused(key: str, time: int) -> None:
     with pytest.raises(MalformedError):
-        learner().decided(key, time, (0.0,) * 4)
+        learner().decided([key], [time], [(0.0,) * 4])
 
 
 def test_a_transaction_is_kept_once() -> None:
     made = learner()
-    assert made.decided("a", after(0), (0.0,) * 4)
-    assert not made.decided("a", after(0), (0.0,) * 4)
+    assert made.decided(["a"], [after(0)], [(0.0,) * 4])
+    assert not made.decided(["a"], [after(0)], [(0.0,) * 4])
     assert made.rows == 1
 
 

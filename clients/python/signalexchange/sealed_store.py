@@ -148,16 +148,22 @@ class SealedStore:
         self, kind: int, name: bytes, fields: Mapping[str, Any], body: bytes = b"", *, pending: bool = False
     ) -> int:
         """Write a row, in place of one of the same kind and name; returns its position."""
-        head = json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
-        row_name, nonce = self._keyed(kind, name), secrets.token_bytes(NONCE_SIZE)
-        plain = len(head).to_bytes(4, "big") + head + body
-        content = nonce + self._aead.encrypt(nonce, plain, bytes([kind]) + row_name)
+        row_name, content = self._sealed(kind, name, fields, body)
         row = self._db.execute(
             "INSERT INTO record (kind, name, pending, content) VALUES (?, ?, ?, ?) ON CONFLICT (kind, name)"
             " DO UPDATE SET pending = excluded.pending, content = excluded.content RETURNING position",
             (kind, row_name, pending, content),
         ).fetchone()
         return int(row[0])
+
+    def append(self, kind: int, rows: Sequence[tuple[bytes, Mapping[str, Any]]]) -> range:
+        """Write rows of names and fields; their positions, in order. Raises JournalError where a name is not
+        new."""
+        sealed = [(kind, *self._sealed(kind, name, fields, b"")) for name, fields in rows]
+        self._db.executemany("INSERT INTO record (kind, name, pending, content) VALUES (?, ?, 0, ?)", sealed)
+        last = self._db.execute("SELECT last_insert_rowid()").fetchone()[0] if rows else 0
+        # One transaction writes at a time, and positions grow by one.
+        return range(last - len(rows) + 1, last + 1)
 
     def link(self, tag: bytes, position: int) -> None:
         """Make a row findable by a tag."""
@@ -235,6 +241,13 @@ class SealedStore:
 
     def _keyed(self, kind: int, name: bytes) -> bytes:
         return hmac.digest(self._names, bytes([kind]) + name, "sha256")
+
+    def _sealed(self, kind: int, name: bytes, fields: Mapping[str, Any], body: bytes) -> tuple[bytes, bytes]:
+        """Keyed name and content of a row."""
+        head = json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
+        row_name, nonce = self._keyed(kind, name), secrets.token_bytes(NONCE_SIZE)
+        plain = len(head).to_bytes(4, "big") + head + body
+        return row_name, nonce + self._aead.encrypt(nonce, plain, bytes([kind]) + row_name)
 
     def _row(self, position: int) -> Row:
         query = "SELECT kind, name, content FROM record WHERE position = ?"

@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, Self
 
+import numpy as np
+
 from signalexchange.detector.arrivals import Arrival, Label
 from signalexchange.detector.asking import Asker
 from signalexchange.detector.decisions import Answered, Decision, decide
@@ -27,6 +29,7 @@ from signalexchange.detector.engine import (
     TRIAL,
     Engine,
     Event,
+    Made,
     Released,
 )
 from signalexchange.detector.features import DAY
@@ -232,9 +235,10 @@ class Detector:
             hits.append(found)
             added.append(more)
             rows.append([*vector, *more])
+        matrix = np.array(rows, dtype=np.float32)
         model = engine.learner.current
         probabilities = (
-            model.probabilities(rows).tolist() if model is not None and rows else [0.0] * len(rows)
+            model.probabilities(matrix).tolist() if model is not None and rows else [0.0] * len(rows)
         )
         decisions = [
             decide(
@@ -246,7 +250,16 @@ class Detector:
                 released, rows, hits, answers, probabilities, strict=True
             )
         ]  # fmt: skip
-        made = [engine.decided(*each) for each in zip(released, added, decisions, strict=True)]
+        made = [
+            Made(
+                each.action,
+                each.review,
+                each.shared,
+                [None if number != number else number for number in more],
+            )
+            for each, more in zip(decisions, added, strict=True)
+        ]
+        engine.decided(released, matrix, made)
         engine.counts.update(batch.counts)
         if self._outlet is not None:
             for one, decision in zip(released, decisions, strict=True):

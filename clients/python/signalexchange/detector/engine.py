@@ -12,7 +12,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
-from signalexchange.detector.decisions import Decision
+from numpy.typing import ArrayLike
+
 from signalexchange.detector.features import FEATURES
 from signalexchange.detector.learning import Learner
 from signalexchange.detector.model import Model
@@ -105,24 +106,16 @@ class Engine:
                 raise MalformedError("not a stored event")
         return []
 
-    def decided(self, released: Released, added: Sequence[float], decision: Decision) -> Made:
-        """Count a decision in, keep its transaction to learn from; `added` are the rules' score and SHARED.
-
-        Gives what `replay` will need of it.
-        """
-        numbers = tuple(None if number != number else number for number in added)
-        made = Made(decision.action, decision.review, decision.shared, numbers)
-        self._decided(released, made)
-        return made
-
-    def _decided(self, released: Released, made: Made) -> None:
-        added = [NAN if number is None else number for number in made.added]
-        transaction = released.transaction
-        self.learner.decided(transaction.id, transaction.time, [*released.vector, *added])
-        self.counts[f"action.{made.action}"] += 1
-        self.counts[f"shared.{made.shared}"] += 1
-        if made.review:
-            self.counts["review"] += 1
+    def decided(self, released: Sequence[Released], rows: ArrayLike, decisions: Sequence[Made]) -> None:
+        """Count decisions in and keep their transactions to learn from; `rows` are of the columns ROW."""
+        transactions = [one.transaction for one in released]
+        self.learner.decided([each.id for each in transactions], [each.time for each in transactions], rows)
+        counts = self.counts
+        for made in decisions:
+            counts[f"action.{made.action}"] += 1
+            counts[f"shared.{made.shared}"] += 1
+            if made.review:
+                counts["review"] += 1
 
     def replay(self, events: Iterable[Event], decided: Sequence[Made]) -> None:
         """Take the events of a batch again, with what was decided then.
@@ -137,8 +130,11 @@ class Engine:
                 continue  # as then; it is counted
         if len(released) != len(decided):
             raise MalformedError("the stored batches don't fit the state: another number of decisions")
-        for one, made in zip(released, decided, strict=True):
-            self._decided(one, made)
+        rows = [
+            [*one.vector, *(NAN if number is None else number for number in made.added)]
+            for one, made in zip(released, decided, strict=True)
+        ]
+        self.decided(released, rows, decided)
 
     def state(self) -> Iterator[list[Any]]:
         """What `restore` needs, record by record, as plain data that JSON holds. Don't take events in

@@ -125,7 +125,7 @@ class DetectorJournal:
         sources: dict[str, list[Any]],
         counts: dict[str, int],
         outbox: Sequence[dict[str, Any]],
-    ) -> list[int]:
+    ) -> range:
         """Make a batch durable: its events, decisions and labels, how far its inputs were read, what else was
         counted in it, and what is to be sent. The decisions' numbers, in order."""
         content = {
@@ -135,12 +135,14 @@ class DetectorJournal:
             "counts": counts,
         }
         body = zlib.compress(json.dumps(content, separators=(",", ":"), allow_nan=False).encode(), 1)
-        store, numbers = self._store, []
+        rows = [
+            (_name(transaction.id), {"of": transaction.values(), "decision": decision.document()})
+            for transaction, decision, _ in decided
+        ]
+        store = self._store
         with store.transaction():
             store.put(BATCH, self.batches.to_bytes(8, "big"), {"number": self.batches}, body)
-            for transaction, decision, _ in decided:
-                fields = {"of": transaction.values(), "decision": decision.document()}
-                numbers.append(store.put(DECISION, _name(transaction.id), fields))
+            numbers = store.append(DECISION, rows)
             for known in labelled:
                 fields = {"of": known.transaction.values(), "decision": known.document}
                 store.put(DECISION, _name(known.transaction.id), fields)

@@ -10,7 +10,7 @@ a fraud counts as genuine, as members hear of frauds alone; a label that comes l
 version on.
 
     learner = Learner(FEATURES, Settings(), read_versions(folder, FEATURES))
-    learner.decided(id, time, vector); learner.label(id, fraud, at)
+    learner.decided(ids, times, rows); learner.label(id, fraud, at)
     if learner.due(now):
         outcome = learner.learn(now)
 
@@ -88,12 +88,13 @@ class Learner:
         """Probability of fraud of each row of features; None without a model. Raises MalformedError."""
         return None if self.current is None else self.current.probabilities(rows)
 
-    def decided(self, transaction_id: str, time: int, vector: Sequence[float]) -> bool:
-        """Keep a transaction and the features it was decided by; NaN is one that was not known.
+    def decided(self, transaction_ids: Sequence[str], times: Sequence[int], rows: ArrayLike) -> int:
+        """Keep transactions and the features they were decided by; NaN is one that was not known.
 
-        False where it is kept already or not of the share that is. Raises MalformedError.
+        How many were kept: not those that are kept already, nor those that are not of the share that is.
+        Raises MalformedError, and keeps none.
         """
-        return self._rows.add(transaction_id, time, vector)
+        return self._rows.add(transaction_ids, times, rows)
 
     def label(self, transaction_id: str, fraud: bool, at: int) -> bool:
         """Take a label that came at `at`; a later one corrects it. False: the transaction is not kept."""

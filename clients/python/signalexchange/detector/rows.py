@@ -16,7 +16,7 @@ from itertools import compress
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from signalexchange.detector.model import MAX_FEATURES, Floats, checked_rows
 from signalexchange.errors import MalformedError
@@ -51,14 +51,23 @@ class Rows:
         """Share of all transactions that is kept, 0 to 1."""
         return self._limit / _ALL
 
-    def add(self, transaction_id: str, time: int, vector: Sequence[float]) -> bool:
-        """Keep a transaction; False where it is not of the share that is kept, or was added before.
+    def add(self, transaction_ids: Sequence[str], times: Sequence[int], rows: ArrayLike) -> int:
+        """Keep transactions, but those that are not of the share that is kept, or were added before; how many
+        were kept.
 
-        Raises MalformedError for features that are not `width` numbers, or an id or time out of bounds.
+        Raises MalformedError, and keeps none, for features that are not `width` numbers a row, or an id or
+        time out of bounds.
         """
-        if not 1 <= len(transaction_id) <= MAX_TEXT or not 0 <= time < MAX_TIME:
+        if not all(1 <= len(each) <= MAX_TEXT for each in transaction_ids) or not all(
+            0 <= time < MAX_TIME for time in times
+        ):
             raise MalformedError("a row must have an id of 1 to 128 characters and a time in Unix seconds")
-        row = checked_rows([vector], self._width)
+        if not transaction_ids:
+            return 0
+        given = checked_rows(rows, self._width)
+        return sum(map(self._add, transaction_ids, times, given))
+
+    def _add(self, transaction_id: str, time: int, row: Floats) -> bool:
         if transaction_id in self._places or not self._kept(transaction_id):
             return False
         if len(self) >= self._capacity:
@@ -68,7 +77,7 @@ class Rows:
         place = len(self)
         if place == len(self._times):
             self._grow()
-        self._features[place] = row[0]
+        self._features[place] = row
         self._times[place] = time
         self._labels[place] = UNLABELLED
         self._labelled_at[place] = 0
