@@ -41,7 +41,7 @@ class Asker:
         self._client = client
         self._settings = settings
         self._types = settings.types
-        self._answers: OrderedDict[_Key, tuple[float, SubjectRisk | None]] = OrderedDict()
+        self._answers: OrderedDict[_Key, tuple[int, SubjectRisk | None]] = OrderedDict()
         self._unusable: OrderedDict[_Key, None] = OrderedDict()
         """What is no identifier of its type: nobody can be asked about it."""
         self._asked: dict[_Key, asyncio.Task[None]] = {}
@@ -60,18 +60,18 @@ class Asker:
 
     async def ask(self, transactions: Sequence[Transaction]) -> list[Answered]:
         """What the exchange says of each, as far as it says so within the budget. Raises nothing."""
-        now = time.monotonic()
+        now = self._client.now()
         keys = [self._keys(transaction) for transaction in transactions]
         wanted = [key for each in keys for key in each.values()]
         missing = {key for key in wanted if not self._fresh(key, now)}
         self.counts["remembered"] += sum(key not in missing for key in wanted)
-        failed = await self._fetch(missing, now) if missing else set[_Key]()
+        failed = await self._fetch(missing) if missing else set[_Key]()
         return [self._answered(each, failed) for each in keys]
 
-    async def _fetch(self, missing: set[_Key], now: float) -> set[_Key]:
+    async def _fetch(self, missing: set[_Key]) -> set[_Key]:
         """Ask, and wait for at most the budget; those that could not be asked about, or failed, come back."""
         new = missing - self._asked.keys()
-        resting = now < self._resting_until
+        resting = time.monotonic() < self._resting_until
         if new and not resting and len(set(self._asked.values())) < RUNNING:
             task = asyncio.create_task(self._question(sorted(new)))
             self._asked.update(dict.fromkeys(new, task))
@@ -79,7 +79,7 @@ class Asker:
         if under_way:
             waited = {self._asked[key] for key in under_way}
             await asyncio.wait(waited, timeout=self._settings.budget_ms / 1000)
-        now = time.monotonic()
+        now = self._client.now()
         tried = missing if resting else under_way
         return {key for key in tried if key not in self._asked and not self._fresh(key, now)}
 
@@ -92,7 +92,7 @@ class Asker:
                     tokens = await self._client.tokens(type_, values)
                     self.counts["asked"] += len(values)
                     answers = await self._client.look_up(self._settings.purpose, tokens, timeout=PATIENCE)
-                    until = time.monotonic() + 60 * self._settings.fresh_minutes
+                    until = self._client.now() + 60 * self._settings.fresh_minutes
                     for value, answer in zip(values, answers, strict=True):
                         self._answers[type_, value] = until, answer.risk
                         self._answers.move_to_end((type_, value))
@@ -131,12 +131,12 @@ class Asker:
             return False
         return True
 
-    def _fresh(self, key: _Key, now: float) -> bool:
+    def _fresh(self, key: _Key, now: int) -> bool:
         known = self._answers.get(key)
         return known is not None and known[0] > now
 
     def _answered(self, keys: dict[str, _Key], failed: set[_Key]) -> Answered:
-        now = time.monotonic()
+        now = self._client.now()
         risks: dict[str, SubjectRisk | None] = {}
         shared: Shared = "answered" if keys else "nothing"
         for subject, key in keys.items():
