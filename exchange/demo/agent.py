@@ -28,6 +28,7 @@ from exchange.demo.books import Books, Fraud
 from exchange.demo.desk import PATIENCE, FlowDesk
 from exchange.demo.ranking import Ranking
 from exchange.demo.risk import TerminalRisk
+from exchange.demo.watching import Watch
 
 PURPOSE = "transaction-screening"
 _DIGITS = 6  # of a score: what rounding leaves behind must not part what is equal
@@ -137,7 +138,7 @@ def _draft(fraud: Fraud, now: int) -> SignalDraft:
     )
 
 
-async def _answer(member: Member, desk: FlowDesk, request: Mapping[str, Any]) -> dict[str, Any]:
+async def _answer(member: Member, desk: FlowDesk, watch: Watch, request: Mapping[str, Any]) -> dict[str, Any]:
     match request["command"]:
         case "start":
             await desk.open()
@@ -153,10 +154,12 @@ async def _answer(member: Member, desk: FlowDesk, request: Mapping[str, Any]) ->
             return {"signals": desk.disclose(request["places"])}
         case "screen":
             return {"lookups": await member.screen(request["now"], request["day"])}
+        case "watch":
+            return {"lines": await watch.day(request["now"], request["day"])}
         case "control":
             return {"refused": await member.plant(request["value"])}
         case "summary":
-            return member.summary(Path(request["evidence"]))
+            return member.summary(Path(request["evidence"])) | {"detector": watch.summary()}
         case command:
             raise ValueError(f"unknown command {command}")
 
@@ -168,12 +171,15 @@ async def main(config: Path, books: Path, folder: Path, first: int, evaluated_fr
         lambda: asyncio.StreamReaderProtocol(requests), sys.stdin
     )
     async with ExchangeClient.from_config(load_config(config)) as client:
-        member = Member(client, await client.roster.rulebook(), Books(books, first), evaluated_from)
+        kept = Books(books, first)
+        member = Member(client, await client.roster.rulebook(), kept, evaluated_from)
         desk = FlowDesk(client, folder)
-        while line := await requests.readline():
-            answer = await _answer(member, desk, json.loads(line))
-            sys.stdout.write(json.dumps(answer) + "\n")
-            sys.stdout.flush()
+        with Watch(client, kept, folder / "detector", evaluated_from) as watch:
+            while line := await requests.readline():
+                answer = await _answer(member, desk, watch, json.loads(line))
+                sys.stdout.write(json.dumps(answer) + "\n")
+                sys.stdout.flush()
+            await watch.close()
 
 
 if __name__ == "__main__":

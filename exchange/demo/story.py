@@ -26,6 +26,7 @@ from signalexchange.v1.log_entry_pb2 import EntryType
 
 from exchange.demo import books, report, scan
 from exchange.demo.cashout import Cashout, Matching, MatchLog, compared, comparison, draw
+from exchange.demo.caught import Caught
 from exchange.demo.generator import generate
 from exchange.demo.identities import CONTROL_PHONE, merchant_of, phone_of
 from exchange.demo.processes import Agent, Crew
@@ -240,6 +241,12 @@ class Story:
                         *(agent.ask("screen", now=now, day=day) for agent in agents)
                     ):
                         lookups += answer["lookups"]
+                    watched = await asyncio.gather(
+                        *(agent.ask("watch", now=now, day=day) for agent in agents)
+                    )
+                    for agent, answer in zip(agents, watched, strict=True):
+                        for line in answer["lines"]:
+                            self._console.print(f"  {agent.name:11} {line}", markup=False, soft_wrap=True)
                 steps.step(f"{signals:,} signals, {lookups:,} look-ups")
 
     @property
@@ -317,6 +324,12 @@ class Story:
             rankings=rankings,
             yardstick=plain_counts(self._table, self._first, EVALUATED_FROM),
             matching=matching,
+            caught=Caught.of(
+                {
+                    spec.id: summary["detector"]
+                    for spec, summary in zip(self._deployment.members, summaries, strict=True)
+                }
+            ),
             log_size=verified["size"],
             log_verified=verified["complete"] and verified["verified"]["payloads"] == verified["size"],
             log_entries=_entries(self._evidence),
