@@ -77,11 +77,13 @@ class Thresholds(Section):
 class Exchange(Section):
     """What the exchange is asked, and how long a transaction waits for it.
 
-    `subjects`: field of a transaction (customer, merchant, payee, device, card) → identifier type.
+    `subjects`: field of a transaction (customer, merchant, payee, device, card) → identifier type. `ask`: those
+    of them that are asked about; the others may be named in [[publish]]. Left out: all.
     `budget_ms`: what a batch of transactions waits at most. `fresh_minutes`: how long an answer is used.
     """
 
     subjects: Annotated[dict[Subject, str], Field(min_length=1)]
+    ask: list[Subject] | None = None
     purpose: Text = "transaction-screening"
     budget_ms: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 50
     fresh_minutes: Annotated[int, Field(strict=True, ge=1, le=7 * 24 * 60)] = 60
@@ -94,10 +96,21 @@ class Exchange(Section):
                 raise ValueError(f"an identifier type is one of {', '.join(sorted(TYPES))}")
         return subjects
 
+    @model_validator(mode="after")
+    def _asked_have_types(self) -> Self:
+        if missing := [name for name in self.ask or () if name not in self.subjects]:
+            raise ValueError(f"ask: subjects gives {', '.join(missing)} no type")
+        return self
+
     @property
     def types(self) -> dict[str, int]:
         """Identifier type by field, in the order of SUBJECTS."""
         return {name: TYPES[self.subjects[name]] for name in SUBJECTS if name in self.subjects}
+
+    @property
+    def asked(self) -> dict[str, int]:
+        """The same of those that are asked about."""
+        return {name: type_ for name, type_ in self.types.items() if self.ask is None or name in self.ask}
 
 
 class Publish(Section):
