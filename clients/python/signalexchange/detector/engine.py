@@ -10,6 +10,7 @@ a label (LABEL), that a trial began (TRIAL), that a version took over (TAKEOVER)
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from numpy.typing import ArrayLike
@@ -17,7 +18,7 @@ from numpy.typing import ArrayLike
 from signalexchange.detector.features import FEATURES
 from signalexchange.detector.learning import Learner
 from signalexchange.detector.model import Model
-from signalexchange.detector.order import Order
+from signalexchange.detector.order import Due, Order
 from signalexchange.detector.settings import DetectorSettings
 from signalexchange.detector.shared import NAN, SHARED
 from signalexchange.detector.transactions import Rejected, Transaction
@@ -73,7 +74,7 @@ class Engine:
 
     @property
     def now(self) -> int:
-        """Event time: of the newest transaction released, Unix seconds."""
+        """Event time: what the last transaction released counts as of, Unix seconds."""
         return self._now
 
     def take(self, event: Event) -> list[Released]:
@@ -185,12 +186,12 @@ class Engine:
             case _:
                 raise MalformedError("not a stored state: a part of no known name")
 
-    def _release(self, transactions: Sequence[Transaction]) -> list[Released]:
-        if not transactions:
-            return []
-        update = self.windows.update
-        released = [Released(each, update(each)) for each in transactions]
-        self._now = max(self._now, transactions[-1].time)
+    def _release(self, due: Sequence[Due]) -> list[Released]:
+        released = []
+        for at, transaction in due:
+            counted = transaction if transaction.time == at else replace(transaction, time=at)
+            released.append(Released(transaction, self.windows.update(counted)))
+            self._now = at
         return released
 
     def _label(self, transaction: Transaction, fraud: bool, at: int, first: bool) -> None:
@@ -202,7 +203,7 @@ class Engine:
 
 
 def _order(settings: DetectorSettings) -> Order:
-    return Order(settings.lateness, settings.ahead, gap=settings.gap)
+    return Order(settings.lateness, settings.ahead, gap=settings.gap, grace=settings.grace)
 
 
 def _pair(record: Any) -> tuple[str, Any]:

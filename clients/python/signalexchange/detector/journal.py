@@ -105,7 +105,7 @@ class DetectorJournal:
                 f" {before['windows']} back, or start in an empty folder"
             )
         versions = read_versions(self.folder / MODELS, ROW)
-        then = dict(zip(("lateness", "ahead", "gap"), before["order"], strict=True))
+        then = dict(zip(("lateness", "grace", "ahead", "gap"), before["order"], strict=True))
         engine = Engine(settings.model_copy(update=then), versions, rules)
         self.batches = restore(engine, self._store, self.folder, self._secret)
         if before != shape:

@@ -77,8 +77,8 @@ class Thresholds(Section):
 class Exchange(Section):
     """What the exchange is asked, and how long a transaction waits for it.
 
-    `subjects`: field of a transaction (customer, merchant, payee, device, card) → identifier type. `ask`: those
-    of them that are asked about; the others may be named in [[publish]]. Left out: all.
+    `subjects`: field of a transaction (customer, merchant, payee, device, card) → identifier type. `ask`:
+    those of them that are asked about; the others may be named in [[publish]]. Left out: all.
     `budget_ms`: what a batch of transactions waits at most. `fresh_minutes`: how long an answer is used.
     """
 
@@ -144,8 +144,8 @@ class DetectorSettings(Section):
     """Everything the file says.
 
     `rules`: a rule file in place of the packaged one. `columns`, `currency`, `zone` (an IANA name, for times
-    without an offset): how tables hold transactions. `lateness`, `ahead` and `gap`, seconds: see
-    `order.Order`.
+    without an offset): how tables hold transactions. `lateness`, `grace`, `ahead` and `gap`,
+    seconds: see `order.Order`.
     `on_rejected`: whether a row that can't be taken is counted and passed over, or stops the run.
     `keep_days`: how long a decision is kept, and so how late its label may come. `flows`: whether movements
     of money that pass the gate (signalexchange.gate) are published for matching.
@@ -155,7 +155,8 @@ class DetectorSettings(Section):
     columns: dict[str, Text] = Field(default_factory=dict)
     currency: Text = "CNY"
     zone: Text | None = None
-    lateness: Annotated[int, Field(strict=True, ge=0, le=DAY)] = 60
+    lateness: Annotated[int, Field(strict=True, ge=0, le=DAY)] = 0
+    grace: Annotated[int, Field(strict=True, ge=0, le=DAY)] = 60
     ahead: Annotated[int, Field(strict=True, ge=0, le=365 * DAY)] = 300
     gap: Annotated[int, Field(strict=True, ge=0, le=365 * DAY)] = 3 * DAY
     on_rejected: Literal["count", "stop"] = "count"
@@ -202,7 +203,10 @@ class DetectorSettings(Section):
 
     def shape(self) -> dict[str, Any]:
         """What a stored state depends on, as plain data."""
-        return {"windows": self.windows.model_dump(), "order": [self.lateness, self.ahead, self.gap]}
+        return {
+            "windows": self.windows.model_dump(),
+            "order": [self.lateness, self.grace, self.ahead, self.gap],
+        }
 
 
 def load_detector_settings(path: Path) -> DetectorSettings:
