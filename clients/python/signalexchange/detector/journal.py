@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
-from signalexchange.detector.decisions import Decision
 from signalexchange.detector.engine import ROW, Engine, Event, Made
 from signalexchange.detector.learning import Learner
 from signalexchange.detector.settings import DetectorSettings
@@ -120,14 +119,16 @@ class DetectorJournal:
     def commit(
         self,
         events: Sequence[Event],
-        decided: Sequence[tuple[Transaction, Decision, Made]],
+        decided: Sequence[tuple[Transaction, dict[str, Any], Made]],
         labelled: Sequence[Decided],
         sources: dict[str, list[Any]],
         counts: dict[str, int],
         outbox: Sequence[dict[str, Any]],
     ) -> range:
         """Make a batch durable: its events, decisions and labels, how far its inputs were read, what else was
-        counted in it, and what is to be sent. The decisions' numbers, in order."""
+        counted in it, and what is to be sent. The decisions' numbers, in order.
+
+        `decided`: each with its document, as `Decision.document` gives it, and the label if it has one."""
         content = {
             "events": events,
             "decided": [made for _, _, made in decided],
@@ -136,8 +137,8 @@ class DetectorJournal:
         }
         body = zlib.compress(json.dumps(content, separators=(",", ":"), allow_nan=False).encode(), 1)
         rows = [
-            (_name(transaction.id), {"of": transaction.values(), "decision": decision.document()})
-            for transaction, decision, _ in decided
+            (_name(transaction.id), {"of": transaction.values(), "decision": document})
+            for transaction, document, _ in decided
         ]
         store = self._store
         with store.transaction():
