@@ -48,7 +48,7 @@ def test_a_whole_file_is_read(tmp_path: Path) -> None:
     assert loaded.exchange is not None
     assert list(loaded.exchange.types) == ["customer", "merchant"]
     assert loaded.publish[0].rule == "credit-burst"
-    assert loaded.shape()["order"] == [5, 300, 259_200]
+    assert loaded.shape()["order"] == [5, 60, 300, 259_200]
 
 
 def test_an_empty_file_is_the_defaults_and_those_of_learning_are_the_learners(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ class Order:
         self._held: dict[str, Transaction] = {}
         self._heap: list[tuple[int, str]] = []
         self._ids: OrderedDict[str, tuple[int, bytes]] = OrderedDict()
-        """When those released counted, and a digest, by id, oldest first."""
+        """The later of time and `Due.at` of those released, and a digest, by id, as they were released."""
         self.counts = Counts()
 
     def __len__(self) -> int:
@@ -220,7 +220,7 @@ class Order:
         return self._release(self._last, self._held.pop(id_))
 
     def _release(self, at: int, transaction: Transaction) -> Due:
-        self._ids[transaction.id] = at, _digest(transaction)
+        self._ids[transaction.id] = max(at, transaction.time), _digest(transaction)
         self.counts.released += 1
         return Due(at, transaction)
 
@@ -229,7 +229,7 @@ class Order:
             self._forget_first()
 
     def _forget_first(self) -> None:
-        self._forgotten = self._ids.popitem(last=False)[1][0]
+        self._forgotten = max(self._forgotten, self._ids.popitem(last=False)[1][0])
 
 
 def _digest(transaction: Transaction) -> bytes:
