@@ -99,7 +99,8 @@ class Detector:
         self._trial: asyncio.Task[tuple[Outcome, Trial]] | None = None
         self._snapshot: asyncio.subprocess.Process | None = None
         self._since_snapshot = 0
-        self._forgot_at = 0
+        self._trimming = False
+        """Whether the journal may hold batches that a snapshot holds, too."""
         self._torn = False
         """Whether the state holds what is not durable: of a batch under way, or one that failed."""
 
@@ -382,14 +383,14 @@ class Detector:
             drift = engine.learner.drift(now)
             if drift is not None and drift.noticed:
                 self._say(drift.text())
-        if now - self._forgot_at >= DAY:
-            self._forgot_at = now
-            await asyncio.to_thread(self._journal.forget, now - self._settings.keep_days * DAY)
+        await asyncio.to_thread(self._journal.forget, now - self._settings.keep_days * DAY)
         if self._snapshot is not None and self._snapshot.returncode is not None:
             if self._snapshot.returncode:
                 self._say(f"a snapshot failed with exit code {self._snapshot.returncode}; it is tried again")
             self._snapshot = None
-            await asyncio.to_thread(self._journal.trim)
+            self._trimming = True
+        if self._trimming:
+            self._trimming = await asyncio.to_thread(self._journal.trim)
         if self._snapshot is None and self._since_snapshot >= SNAPSHOT_EVERY:
             self._since_snapshot = 0
             try:
