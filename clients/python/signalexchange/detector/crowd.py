@@ -21,7 +21,7 @@ class Crowd:
     customer of the widest) are as of then. Of uses in a row by one customer only the last stands in the log.
     """
 
-    __slots__ = ("_base", "_due", "_starts", "key", "keys", "last", "latest", "numbers", "times")
+    __slots__ = ("_base", "_due", "_final", "_starts", "key", "keys", "last", "latest", "numbers", "times")
     WIDTHS: ClassVar[tuple[int, ...]] = (DAY, WEEK, MONTH)
     _STEPS: ClassVar[tuple[tuple[int, int], ...]] = tuple(enumerate(WIDTHS))
 
@@ -35,6 +35,8 @@ class Crowd:
         """Each customer's last place in the log, counted from its first event ever."""
         self.numbers = [0] * len(self.WIDTHS)
         self._starts = [0] * len(self.WIDTHS)
+        self._final = bytearray()
+        """By place in the log, 1 where it is its customer's last."""
         self._base = 0
         self._due = NEVER
         """Before that time nothing leaves any window."""
@@ -54,25 +56,28 @@ class Crowd:
             start = starts[step]
             if start == known:
                 continue
-            edge = now - width
-            if (moment := times[start]) <= edge:
-                keys, latest, base = self.keys, self.latest, self._base
-                gone = 0
-                while moment <= edge:
-                    key = keys[start]
-                    if latest[key] == base + start:
-                        gone += 1
-                        if width == MONTH:
-                            del latest[key]
-                    start += 1
-                    moment = times[start] if start < known else NEVER
-                starts[step] = start
-                self.numbers[step] -= gone
+            moment = times[start]
+            if moment <= now - width:
+                end = bisect_right(times, now - width, start)
+                if gone := self._final.count(1, start, end):
+                    self.numbers[step] -= gone
+                    if width == MONTH:
+                        self._forget(start, end)
+                starts[step] = start = end
+                if start == known:
+                    continue
+                moment = times[start]
             if moment < due - width:
                 due = moment + width
         self._due = due
         if start >= SLACK and start * 2 >= known:
             self._cut(start)
+
+    def _forget(self, start: int, end: int) -> None:
+        """Forgets the customers whose last use stands at one of these places."""
+        for place in range(start, end):
+            if self._final[place]:
+                del self.latest[self.keys[place]]
 
     def add(self, now: int, customer: str) -> None:
         """Counts a use, after `advance(now)`."""
@@ -99,13 +104,15 @@ class Crowd:
         return crowd
 
     def _append(self, now: int, customer: str) -> None:
-        place = self._base + len(self.times)
         before = self.latest.get(customer, -1) - self._base
-        numbers, starts = self.numbers, self._starts
-        for step, _ in self._STEPS:
-            if before < starts[step]:
-                numbers[step] += 1
-        self.latest[customer] = place
+        if before >= 0:
+            self._final[before] = 0
+        for step, start in enumerate(self._starts):
+            if before >= start:
+                break
+            self.numbers[step] += 1
+        self.latest[customer] = self._base + len(self.times)
+        self._final.append(1)
         if self._due > now + self.WIDTHS[0]:
             self._due = now + self.WIDTHS[0]
         self.times.append(now)
@@ -124,7 +131,7 @@ class Crowd:
                 self.numbers[step] += 1
 
     def _cut(self, start: int) -> None:
-        del self.times[:start], self.keys[:start]
+        del self.times[:start], self.keys[:start], self._final[:start]
         self._starts = [each - start for each in self._starts]
         self._base += start
 
