@@ -91,7 +91,7 @@ class Windows:
         if t.device:
             device = self._devices.touch(t.device, now)
             device.advance(now)
-            users = device.numbers
+            users = (device.day, device.week, device.month)
             unknown_device = 0 if name in device.latest else 1
         card = self._cards.touch(t.card, now) if t.card else None
         vector = [
