@@ -57,6 +57,10 @@ class Sums:
         start = bisect_right(self.times, now - width)
         return len(self.times) - start, self.sums[-1] - self.sums[start]
 
+    def silent(self, now: int) -> bool:
+        """Whether no window up to `keep` holds anything."""
+        return not self.times or self.times[-1] <= now - self.keep
+
     def state(self, now: int) -> list[list[int]]:
         """Times and amounts that windows can still see at `now`."""
         start = bisect_right(self.times, now - self.keep)
@@ -75,17 +79,6 @@ class Sums:
         return counter
 
 
-class Circle:
-    """The counterparties of one customer, merchants or payees: `pairs` of 30 days by counterparty, and how many
-    of them are in the windows of a `day` and a `week`."""
-
-    __slots__ = ("day", "pairs", "week")
-
-    def __init__(self) -> None:
-        self.pairs: dict[str, Pair] = {}
-        self.day = self.week = 0
-
-
 class Pair:
     """How often a customer was with one counterparty in each window, and when last."""
 
@@ -100,13 +93,13 @@ class Pair:
 class Outlay:
     """What one customer spent, and with whom: its purchases at merchants and its transfers to payees.
 
-    `tally` moves the windows to `now`; what can be read (`merchants`, `payees`, and `hours`, events of 30 days
-    by local hour) is as of then.
+    `tally` moves the windows to `now`; what can be read (`merchants` and `payees` of 30 days, how many
+    of them are in the windows of a day and a week, and `hours`, events of 30 days by local hour) is as of then.
     """
 
     __slots__ = (
-        "_day", "_due", "_month", "_offset", "_week",
-        "hours", "merchants", "pairs", "payees", "sums", "times",
+        "_day", "_due", "_month", "_offset", "_week", "hours", "merchants", "merchants_day", "merchants_week",
+        "pairs", "payees", "payees_day", "payees_week", "sums", "times",
     )  # fmt: skip
 
     def __init__(self, utc_offset: int) -> None:
@@ -114,8 +107,9 @@ class Outlay:
         self.sums: MutableSequence[int] = array("q", (0,))
         self.pairs: list[Pair | None] = []
         """Whom each event was with; None where it is not known."""
-        self.merchants = Circle()
-        self.payees = Circle()
+        self.merchants: dict[str, Pair] = {}
+        self.payees: dict[str, Pair] = {}
+        self.merchants_day = self.merchants_week = self.payees_day = self.payees_week = 0
         self.hours = [0] * 24
         self._day = self._week = self._month = 0
         """Where in the log each window begins."""
@@ -145,7 +139,7 @@ class Outlay:
         )  # fmt: skip
 
     def add(self, now: int, amount: int, pair: Pair | None) -> None:
-        """Counts an amount spent, after `tally(now)`; `pair` is of one of the circles."""
+        """Counts an amount spent, after `tally(now)`, with one of `merchants` or `payees`, or an unknown."""
         self.times.append(now)
         sums = self.sums
         total = sums[-1] + amount
@@ -160,10 +154,15 @@ class Outlay:
         if pair is None:
             return
         if not pair.day:
-            circle = self.payees if pair.is_payee else self.merchants
-            circle.day += 1
-            if not pair.week:
-                circle.week += 1
+            if pair.is_payee:
+                self.payees_day += 1
+            else:
+                self.merchants_day += 1
+        if not pair.week:
+            if pair.is_payee:
+                self.payees_week += 1
+            else:
+                self.merchants_week += 1
         pair.day += 1
         pair.week += 1
         pair.month += 1
@@ -189,7 +188,7 @@ class Outlay:
         outlay = cls(utc_offset)
         for moment, amount, key, is_payee in rows(last, *state):
             outlay.tally(moment)
-            pairs = (outlay.payees if is_payee else outlay.merchants).pairs
+            pairs = outlay.payees if is_payee else outlay.merchants
             pair = pairs.get(key)
             if pair is None and key:
                 pair = pairs[key] = Pair(intern(key), bool(is_payee))
@@ -206,7 +205,10 @@ class Outlay:
             if (pair := pairs[start]) is not None:
                 pair.day -= 1
                 if not pair.day:
-                    (self.payees if pair.is_payee else self.merchants).day -= 1
+                    if pair.is_payee:
+                        self.payees_day -= 1
+                    else:
+                        self.merchants_day -= 1
             start += 1
         self._day = start
         if start < known:
@@ -216,7 +218,10 @@ class Outlay:
             if (pair := pairs[start]) is not None:
                 pair.week -= 1
                 if not pair.week:
-                    (self.payees if pair.is_payee else self.merchants).week -= 1
+                    if pair.is_payee:
+                        self.payees_week -= 1
+                    else:
+                        self.merchants_week -= 1
             start += 1
         self._week = start
         if start < known and times[start] < due - WEEK:
@@ -227,7 +232,7 @@ class Outlay:
             if (pair := pairs[start]) is not None:
                 pair.month -= 1
                 if not pair.month:
-                    del (self.payees if pair.is_payee else self.merchants).pairs[pair.key]
+                    del (self.payees if pair.is_payee else self.merchants)[pair.key]
             start += 1
         if start < known and times[start] < due - MONTH:
             due = times[start] + MONTH

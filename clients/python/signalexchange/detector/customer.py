@@ -1,6 +1,7 @@
 """What is remembered of one customer: what it spent, large amounts, refunds and its credit line.
 
-Invariants as in counters.py; a log stands here only once there is something in it.
+Invariants as in counters.py; but for what it spent, a log stands here only once there is something in it, and
+those of large amounts and refunds only until it is seen that no window holds it any more.
 """
 
 from bisect import bisect_right
@@ -93,9 +94,12 @@ class Customer:
             self.first = now
         spent = self._spent
         n1, n2, n3, n4, week, month, s1, s2, s3, day_sum, week_sum, month_sum = spent.tally(now)
-        merchants, payees = spent.merchants, spent.payees
-        circle, counterparty = (payees, t.payee) if kind is TRANSFER else (merchants, t.merchant)
-        pair = circle.pairs.get(counterparty)
+        if kind is TRANSFER:
+            counterparty = t.payee
+            pair = spent.payees.get(counterparty)
+        else:
+            counterparty = t.merchant
+            pair = spent.merchants.get(counterparty)
         large = False
         if amount >= (p := self._parameters).large_minimum and (kind is PURCHASE or kind is TRANSFER):
             large = amount * month >= p.large_factor * month_sum
@@ -114,7 +118,8 @@ class Customer:
             n1, n2, n3, n4, week, month, s1 / 100, s2 / 100, s3 / 100, day_sum / 100,
             week_sum / 100, month_sum / 100,
             amount * week / week_sum if week else 0, to_month,
-            merchants.day, merchants.week, len(merchants.pairs), payees.day, payees.week, len(payees.pairs),
+            spent.merchants_day, spent.merchants_week, len(spent.merchants),
+            spent.payees_day, spent.payees_week, len(spent.payees),
             since, now - self.first, alike,
             1 if pair is None and counterparty else 0,
             *(self._of_large(now) if self._large is not None else NO_LARGE),
@@ -128,8 +133,8 @@ class Customer:
         now, amount, kind = t.time, t.amount, t.kind
         if kind is PURCHASE or kind is TRANSFER:
             if pair is None and counterparty:
-                circle = self._spent.payees if kind is TRANSFER else self._spent.merchants
-                pair = circle.pairs[counterparty] = Pair(counterparty, kind is TRANSFER)
+                pairs = self._spent.payees if kind is TRANSFER else self._spent.merchants
+                pair = pairs[counterparty] = Pair(counterparty, kind is TRANSFER)
             self._spent.add(now, amount, pair)
             if kind is TRANSFER:
                 if self.sent is None:
@@ -179,7 +184,8 @@ class Customer:
 
     def _of_large(self, now: int) -> tuple[float, ...]:
         large, on_credit = self._large, self._credit_large
-        if large is None or on_credit is None or not large.times or large.times[-1] <= now - DAY:
+        if large is None or on_credit is None or large.silent(now):
+            self._large = self._credit_large = None
             return NO_LARGE
         ten, sum_ten = on_credit.within(now, TEN_MINUTES)
         hour, sum_hour = on_credit.within(now, HOUR)
@@ -192,7 +198,8 @@ class Customer:
     def _refunded(self, now: int, day_sum: int, week_sum: int) -> tuple[float, float]:
         """Refunded ÷ purchased of 1 and 7 days, where that much was spent."""
         refunds, sent = self._refunds, self.sent
-        if refunds is None or not refunds.times or refunds.times[-1] <= now - WEEK:
+        if refunds is None or refunds.silent(now):
+            self._refunds = None
             return NO_REFUNDS
         if sent is not None:
             day_sum -= sent.within(now, DAY)[1]

@@ -44,7 +44,7 @@ class Outcomes(Sums):
         self._due = 0
 
     def tally(self, now: int) -> tuple[float, ...]:
-        """Frauds that arrived in the last 1, 7 and 28 days, then frauds ÷ (outcomes + 1) of those that did."""
+        """Frauds that arrived in the last 1, 7 and 28 days, then frauds ÷ (outcomes + 1) in each."""
         if now >= self._due:
             self._count(now)
         return self._tally
@@ -81,12 +81,17 @@ class Labels:
     def advance(self, now: int) -> None:
         """Counts what has arrived by `now`, which never goes back."""
         waiting = self._waiting
+        if not waiting or waiting[0][0] > now:
+            return
+        counted = 0
         while waiting and waiting[0][0] <= now:
             arrived, _, names, fraud = heappop(waiting)
+            counted += 1
             for known, name in zip(self._known, names, strict=True):
                 if name:
                     known.touch(name, arrived).add(arrived, fraud)
-                    known.forget(now, 2)
+        # Not before: what is silent by now may not have been when the next outcome arrived.
+        self.forget(now, 2 * counted)
 
     def tally(self, which: int, name: str, now: int) -> tuple[float, ...]:
         """`Outcomes.tally` of a customer, merchant or payee, after `advance(now)`."""
