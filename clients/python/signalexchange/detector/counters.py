@@ -94,7 +94,8 @@ class Outlay:
     """What one customer spent, and with whom: its purchases at merchants and its transfers to payees.
 
     `tally` moves the windows to `now`; what can be read (`merchants` and `payees` of 30 days, how many
-    of them are in the windows of a day and a week, and `hours`, events of 30 days by local hour) is as of then.
+    of those are in the windows of a day and a week, and `hours`, events of 30 days by local
+    hour) is as of then.
     """
 
     __slots__ = (
