@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from tests.bench.anatomy import breakdown
 from tests.bench.custodian import custodian
+from tests.bench.detector import detector
 from tests.bench.flows import flows
 from tests.bench.look_up import look_up
 from tests.bench.matching import matching
@@ -25,5 +26,6 @@ BENCHMARKS: Mapping[str, Callable[[World, Effort], Awaitable[list[Result]]]] = {
     "proof": proof,
     "matching": matching,
     "flows": flows,
+    "detector": detector,
 }
 """`disk`, `growth` and `publish` share one survey of stores: whichever comes first pays for it."""
