@@ -3,10 +3,10 @@
 Run as `python -m tests.bench.detecting speed CUSTOMERS RUNS` or `memory CUSTOMERS`; prints one JSON line.
 
 Invariants: what is measured comes after 35 days of a town's payments (tests.bench.payments), when every
-window is full; each day that is measured is made just before, and passes once. Seconds are of the processor: a
-detector waits for nothing, and a busy machine only lends it less. The baseline is river's rolling means of
-amounts over the windows of customers, merchants, payees and cards, and of each its count and sum, 36 of the
-97 features; what else a detector does, it leaves out. It sees a town of a tenth as many customers in as many
+window is full; each day that is measured is made just before, and passes once. Seconds are of the processor:
+a detector waits for nothing, and a busy machine only lends it less. The baseline is river's rolling means of
+amounts over the windows of customers, merchants, payees and cards, and of each its count and sum: 36 of the
+99 features; what else a detector does, it leaves out. It sees a town of a tenth as many customers in as many
 days, which is kinder to it: more of them are in the processor's cache.
 """
 

@@ -4,12 +4,12 @@ Invariants: a vector depends on transactions taken before, on outcomes that arri
 and on the transaction itself, never on what comes after; it is exactly what a recomputation from the whole
 history gives; `state()` and `restore` at any point change no vector that follows.
 
-Memory: a customer, merchant, payee or device that was silent for 30 days (a card: 7) is forgotten, and of the
-others what is older than 30 days before their last event; a log may hold twice what a window needs, and 64
-events. A purchase takes about 50 bytes while it is remembered, the first with a merchant in 30 days 170 more;
-a customer takes about 1.3 kB of its own, a merchant or payee 1 kB, a device 0.8 kB, a card 0.5 kB. These are
-many objects that live for long and hold no cycles: a process of its own gains a fifth in speed by a high
-`gc.set_threshold`, and by `gc.freeze()` after `restore`.
+Memory: a customer, merchant, payee or device that was silent for 30 days (a card: 7) is forgotten, its memory
+given back within an eighth of that time more, and of the others what is older than 30 days before their last
+event; a log may hold twice what a window needs, and 64 events. A purchase takes about 60 bytes while it is
+remembered, the first with a merchant in 30 days 170 more; a customer takes about 1.2 kB, a merchant
+or payee 1 kB, a device 0.8 kB, a card 0.5 kB. These are many objects that live for long and hold no cycles: a
+process of its own gains a fifth in speed by a high `gc.set_threshold`, and by `gc.freeze()` after `restore`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
