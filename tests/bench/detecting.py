@@ -60,7 +60,7 @@ class Detector:
     def warm(self, days: Iterable[Transaction], decided: Callable[[Transaction, list[float]], None]) -> None:
         """Takes days that are not measured; one in a hundred turns out to be a fraud three days later."""
         for offered in days:
-            for t in self._order.offer(offered):
+            for _, t in self._order.offer(offered):
                 decided(t, self._windows.update(t))
                 if self._chance.random() < LABELLED:
                     self._windows.label(t, True, t.time + 3 * DAY)
@@ -70,7 +70,7 @@ class Detector:
         offer, update, judge = self._order.offer, self._windows.update, self._rules.judge
         started = time.process_time()
         for offered in day:
-            for t in offer(offered):
+            for _, t in offer(offered):
                 judge(update(t), t)
         return (time.process_time() - started) / len(day)
 
@@ -81,7 +81,7 @@ class Detector:
         vectors: list[list[float]] = []
         started = time.process_time()
         for offered in day:
-            for t in offer(offered):
+            for _, t in offer(offered):
                 vector = update(t)
                 judge(vector, t)
                 vectors.append(vector)
@@ -96,7 +96,7 @@ class Detector:
         """Seconds a transaction of each part, one after the other over a whole day."""
         clock, count = time.process_time, len(day)
         begin = clock()
-        released = [t for offered in day for t in self._order.offer(offered)]
+        released = [t for offered in day for _, t in self._order.offer(offered)]
         ordered = clock()
         vectors = [self._windows.update(t) for t in released]
         described = clock()
@@ -115,7 +115,7 @@ class Detector:
     def alone(self, some: Iterable[Transaction], *, scored: bool) -> list[float]:
         """Seconds each transaction takes by itself, once it is released."""
         took = []
-        for t in [t for offered in some for t in self._order.offer(offered)]:
+        for t in [t for offered in some for _, t in self._order.offer(offered)]:
             started = time.thread_time()
             vector = self._windows.update(t)
             self._rules.judge(vector, t)

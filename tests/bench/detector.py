@@ -19,7 +19,7 @@ from tests.bench.world import World
 
 CUSTOMERS = 5_000
 QUICK_CUSTOMERS = 500
-IN_MEMORY = 10_000
+IN_MEMORY = 5_000
 """Customers whose memory is measured."""
 PER_CUSTOMERS = 100_000
 """Customers that it is said for."""
