@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from river.stats import Mean
 from river.utils import TimeRolling
@@ -140,7 +141,7 @@ class Rolling:
     )
 
     def __init__(self) -> None:
-        self._means: dict[tuple[str, str], list[TimeRolling]] = {}
+        self._means: dict[tuple[str, str], list[Any]] = {}
 
     def take(self, day: Sequence[Transaction]) -> float:
         """Seconds a transaction."""
@@ -184,7 +185,7 @@ def speed(customers: int, runs: int) -> dict[str, object]:
     def learn(t: Transaction, vector: list[float]) -> None:
         nonlocal last
         last = t.time
-        learner.decided(t.id, t.time, vector)
+        learner.decided([t.id], [t.time], [vector])
         # What a model finds but no single split does, for trees as deep as they come.
         learner.label(t.id, t.amount > 30_000 and vector[_NEW] > 0 and hash(t.time) % 3 == 0, t.time)
 
