@@ -43,6 +43,15 @@ class Posterior:
         before = self._verdicts.get(group, (0, 0))
         self._verdicts[group] = before[0] + confirmed, before[1] + refuted
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Posterior) and (self.prior, self.owner, self._verdicts) == (
+            other.prior,
+            other.owner,
+            other._verdicts,
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # verdicts are added
+
     @property
     def groups(self) -> Iterable[str]:
         """Who has a say."""
@@ -108,7 +117,8 @@ NO_OUTCOMES: Final = Factors({}, {})
 
 
 class Reliability:
-    """All posteriors. `group_of` gives the controlling group under which a party counts, or None."""
+    """All posteriors; never changes. `group_of` gives the controlling group under which a party counts, or
+    None."""
 
     def __init__(
         self, prior: Prior, group_of: Callable[[str], str | None], tallies: Iterable[Tally] = ()
@@ -125,17 +135,18 @@ class Reliability:
             self._take(tally)
         self.factors = self._factors(None)
 
-    def add(self, tallies: Iterable[Tally]) -> None:
-        """Take in more verdicts."""
-        for tally in tallies:
-            self._take(tally)
-        self._without = {}
-        self.factors = self._factors(None)
+    def plus(self, tallies: Iterable[Tally]) -> "Reliability":
+        """What is known with more verdicts."""
+        return Reliability(self._prior, self._group_of, [*self.tallies, *tallies])
+
+    def says_the_same(self, other: "Reliability") -> bool:
+        """Whether the same outcomes count for the same groups and codes, whatever group is left out."""
+        return self._groups == other._groups and self._codes == other._codes
 
     @property
     def tallies(self) -> list[Tally]:
-        """All that was taken in, added up."""
-        return [Tally(*names, *counts) for names, counts in self._tallies.items()]
+        """All that was taken in, added up; ascending."""
+        return [Tally(*names, *counts) for names, counts in sorted(self._tallies.items())]
 
     def trust(self, group: str) -> int:
         """Factor of an issuing group, in permille."""

@@ -35,6 +35,7 @@ from signalexchange.v1.signal_service_pb2 import (
     SIGNAL_CHANGE_UPHELD,
 )
 
+from exchange.domain.learned import Learned
 from exchange.domain.records import MatchVerdict, Report, RoleSignal, SignalState, Status, VerdictRow
 from exchange.domain.refusal import Refusal, invalid
 from exchange.domain.reliability import Posterior, Tally
@@ -202,6 +203,7 @@ class ReportOutcomes(Change[ReportOutcomesResponse]):
         self._known = Known(None, {}, set(), (), {})
         self._seen: dict[int, RoleSignal] = {}
         self._tallies: list[Tally] = []
+        self._learned: Learned | None = None
         self._matching: list[Gone | MatchVerdict] = []
         self.weight = len(statement.outcomes)
 
@@ -248,6 +250,7 @@ class ReportOutcomes(Change[ReportOutcomesResponse]):
                     MatchVerdict(index, proposal.now, id_, party.group, party.id, outcome.verdict)
                 )
         delta.tallies.extend(self._tallies)
+        self._learned = self._exchange.learning.propose(proposal, self._tallies)
         gone = [self._seen[place] for place in delta.refuted if place in self._seen]
         if gone:
             self._matching.append(leave_matching(self._exchange, gone, proposal, index))
@@ -281,6 +284,7 @@ class ReportOutcomes(Change[ReportOutcomesResponse]):
 
     def applied(self) -> None:
         """Believe whom the verdicts say to believe, and hand on what matching must know."""
-        self._exchange.reliability.add(self._tallies)
+        if self._learned is not None:
+            self._exchange.learning.install(self._learned)
         for item in self._matching:
             self._exchange.matching.put(item)
