@@ -13,6 +13,7 @@ import click
 
 from exchange.cli.ceremony import ceremony_group
 from exchange.cli.deployment import init
+from exchange.cli.replay import replay
 from exchange.cli.roster import key, roster
 from exchange.cli.serving import custodian, serve
 from exchange.cli.trials import demo, evaluate, scenario
@@ -24,5 +25,5 @@ def main() -> None:
     """Run and administer the partner-signal exchange."""
 
 
-for _command in (init, serve, custodian, ceremony_group, roster, key, demo, scenario, evaluate):
+for _command in (init, serve, custodian, ceremony_group, roster, key, replay, demo, scenario, evaluate):
     main.add_command(_command)

@@ -90,7 +90,7 @@ async def open_exchange(
         version=await store.learned(),
     )
     if exchange.reliability.tallies and not exchange.learning.learned.version:
-        await writer.submit(Adopt(exchange.learning))
+        await writer.submit(Adopt(exchange.learning, await store.matched_to()))
     try:
         await exchange.matching.start(clock.now(), report)
     except MalformedError as error:

@@ -60,14 +60,15 @@ class Learning:
 class Adopt(Change[None]):
     """Makes version 1 of the tallies of a database that is older than versions."""
 
-    def __init__(self, learning: Learning) -> None:
+    def __init__(self, learning: Learning, matched_to: int) -> None:
         self._learning = learning
+        self._matched_to = matched_to
         self._learned = learning.learned
 
     def decide(self, proposal: Proposal) -> tuple[None, None]:
         """Log all that is counted."""
         self._learned = self._learned._replace(version=1)
-        entry = self._learned.entry(None, self._learning.membership.rulebook)
+        entry = self._learned.entry(None, self._learning.membership.rulebook, self._matched_to)
         proposal.log(ENTRY_TYPE_MODEL, "", entry.SerializeToString())
         proposal.delta.learned = 1
         return None, None

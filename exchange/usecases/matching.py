@@ -178,6 +178,8 @@ class Matching:
             self.put(Standing(matched_to, now, member))
         # Whoever took an interest just before the last end may not have been told.
         self._pending.interest.update(self.matcher.matches)
+        # All that is committed is taken into account then, what storage no longer had as well.
+        self.put(Named(self._writer.head.tree.size - 1, now, ()))
         self._rebuilt = self._put
         self._place = matched_to * POSITIONS
         self._arrived.set()
@@ -223,6 +225,7 @@ class Matching:
                 self._learning,
                 self._pending,
                 self._now,
+                ahead=self.progress is None,
             )
             await self._writer.submit(change)
         except Refusal as refusal:

@@ -40,6 +40,7 @@ from exchange.domain.records import MatchVerdict, Report, RoleSignal, SignalStat
 from exchange.domain.refusal import Refusal, invalid
 from exchange.domain.reliability import Posterior, Tally
 from exchange.domain.store import Store
+from exchange.domain.verdicts import Effect, effect
 from exchange.usecases.audience import Audience
 from exchange.usecases.exchange import Exchange
 from exchange.usecases.items import Gone
@@ -269,18 +270,18 @@ class ReportOutcomes(Change[ReportOutcomesResponse]):
             return
         delta, now = proposal.delta, proposal.now
         own = membership.group(state.issuer) == party.group
-        if own and verdict == VERDICT_REFUTED:
-            if is_new:
+        match effect(verdict, own=own, is_new=is_new, disputed=bool(state.disputed_until)):
+            case Effect.REFUTED:
                 delta.refuted.append(state.place)
                 delta.events.extend(self._audience.news(state, SIGNAL_CHANGE_REFUTED, now))
-        elif own and state.disputed_until:
-            delta.disputed.append((0, state.place))
-            delta.events.extend(self._audience.news(state, SIGNAL_CHANGE_UPHELD, now))
-        elif verdict == VERDICT_REFUTED and is_new:
-            days = membership.rulebook.matching.dispute_days
-            delta.disputed.append((now + days * DAY, state.place))
-            if state.disputed_until <= now:
-                delta.events.extend(self._audience.news(state, SIGNAL_CHANGE_DISPUTED, now, party.id))
+            case Effect.UPHELD:
+                delta.disputed.append((0, state.place))
+                delta.events.extend(self._audience.news(state, SIGNAL_CHANGE_UPHELD, now))
+            case Effect.DISPUTED:
+                days = membership.rulebook.matching.dispute_days
+                delta.disputed.append((now + days * DAY, state.place))
+                if state.disputed_until <= now:
+                    delta.events.extend(self._audience.news(state, SIGNAL_CHANGE_DISPUTED, now, party.id))
 
     def applied(self) -> None:
         """Believe whom the verdicts say to believe, and hand on what matching must know."""

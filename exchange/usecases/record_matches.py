@@ -176,8 +176,10 @@ class RecordMatches(Change[None]):
         learning: Learning,
         pending: Pending,
         now: int,
+        *,
+        ahead: bool,
     ) -> Self:
-        """Work out whom to tell what."""
+        """Work out whom to tell what; `ahead` says that storage was read ahead of what is pending."""
         told = _ordered(matcher, pending.changes.told)
         others = _ordered(matcher, pending.interest - pending.changes.told)
         circle = await Circle.read(membership, naming, store, [*told, *others], now)
@@ -199,8 +201,9 @@ class RecordMatches(Change[None]):
                 if before.get(party.id) != telling.digest:
                     tellings.append(telling)
             await asyncio.sleep(0)
+        day = 0 if ahead else now // DAY
         version = learning.learned.version
-        logged = [entry_of(matcher, match, pending.matched_to, version) for match in told]
+        logged = [entry_of(matcher, match, pending.matched_to, version, day) for match in told]
         return cls(pending, learning, logged, tellings)
 
     def ids(self) -> frozenset[bytes]:
@@ -259,9 +262,9 @@ def _ordered(matcher: Matcher, ids: Collection[bytes]) -> list[Match]:
     return sorted((match for match in found if match.reported), key=lambda match: match.number)
 
 
-def entry_of(matcher: Matcher, match: Match, as_of: int, learned: int) -> bytes:
-    """The MatchEntry of a match, with all entries below `as_of` taken into account, as sure as it is by the
-    learned parameters of that version."""
+def entry_of(matcher: Matcher, match: Match, as_of: int, learned: int, day: int) -> bytes:
+    """The MatchEntry of a match, with all entries below `as_of` taken into account on a day, as sure as it is
+    by the learned parameters of that version."""
     return MatchEntry(
         match_id=match.match_id,
         pattern=match.pattern.value,
@@ -273,4 +276,5 @@ def entry_of(matcher: Matcher, match: Match, as_of: int, learned: int) -> bytes:
             SignalPosition(index=place // POSITIONS, position=place % POSITIONS) for place in match.places
         ],
         learned=learned,
+        day=day,
     ).SerializeToString()

@@ -20,6 +20,8 @@ from exchange.provision import Deployment, Plan, provision
 from exchange.server.app import Hub
 from exchange.server.config import load_config
 from exchange.server.telemetry import Log
+from exchange.storage.archive import open_archive
+from exchange.usecases.replay.walk import replay
 from tests.support.caller import Refused, read_refusal
 from tests.support.members import Pen, configuration, pen
 
@@ -95,6 +97,14 @@ async def serving(deployment: Deployment) -> AsyncIterator[Running]:
         finally:
             await stack.aclose()
             await hub.stop(1.0)
+            _replay(config.data_dir)
+
+
+def _replay(folder: Path) -> None:
+    """Whatever a test did, each score comes out again, or it is told why nobody can say."""
+    with open_archive(folder) as archive:
+        report = replay(archive)
+    assert report.ok, report.differences
 
 
 def deploy(folder: Path, **plan: Any) -> Deployment:

@@ -20,8 +20,8 @@ from signalexchange.v1.log_entry_pb2 import (
     MatchEntry,
     ModelEntry,
     OpeningEntry,
-    OutcomeTally,
     OutcomesEntry,
+    OutcomeTally,
     RefusalEntry,
     RosterEntry,
     SignalPosition,
@@ -64,6 +64,31 @@ MODEL: dict[str, Any] = {
     "codes": [LearnedFactor(name="a", permille=1100), LearnedFactor(name="b", permille=900)],
     "as_of": 9,
 }
+Changes = tuple[dict[str, Any], ...]
+BAD_SCORES: Changes = (
+    {"scores": [1]},
+    {"scores": [1, 1001]},
+    {"advice": [1]},
+    {"advice": [1, 0]},
+    {"advice": [1, 99]},
+    {"scores": [1, 2, 3], "advice": [1, 1, 1]},
+    {"matched": [2]},
+    {"matched": [1, 0]},
+    {"matched": []},
+    {"matched_to": None},
+    {"matched_to": SignalPosition(index=3, position=1001)},
+)
+BAD_MODELS: Changes = (
+    {"version": 0},
+    {"rulebook_digest": b""},
+    {"tallies": [TALLY, TALLY]},
+    {"tallies": [OutcomeTally(issuer="a", code="c", confirmed=1)]},
+    {"tallies": [OutcomeTally(reporter="a", confirmed=1)]},
+    {"tallies": [OutcomeTally(issuer="a", reporter="a")]},
+    {"groups": [LearnedFactor(name="north", permille=1000)]},
+    {"groups": [LearnedFactor(permille=900)]},
+    {"codes": [LearnedFactor(name="b", permille=900), LearnedFactor(name="a", permille=900)]},
+)
 GOOD: list[tuple[EntryType.ValueType, Message]] = [
     (EntryType.ENTRY_TYPE_ROSTER, RosterEntry(note=b"note")),
     (EntryType.ENTRY_TYPE_SUSPENSION, SuspensionEntry(member="bank-a", reason="why")),
@@ -112,36 +137,8 @@ BAD: list[tuple[EntryType.ValueType, Message]] = [
     (EntryType.ENTRY_TYPE_LOOK_UP, AccessEntry(**ACCESS | {"request_digest": b""}, answer_digest=T32)),
     (EntryType.ENTRY_TYPE_SUBSCRIPTION, AccessEntry(**ACCESS, answer_digest=T32)),
     (EntryType.ENTRY_TYPE_SUBSCRIPTION, AccessEntry(**ACCESS, hits=T32)),
-    *(
-        (EntryType.ENTRY_TYPE_LOOK_UP, AccessEntry(**SCORED | changed))
-        for changed in (
-            {"scores": [1]},
-            {"scores": [1, 1001]},
-            {"advice": [1]},
-            {"advice": [1, 0]},
-            {"advice": [1, 99]},
-            {"scores": [1, 2, 3], "advice": [1, 1, 1]},
-            {"matched": [2]},
-            {"matched": [1, 0]},
-            {"matched": []},
-            {"matched_to": None},
-            {"matched_to": SignalPosition(index=3, position=1001)},
-        )
-    ),
-    *(
-        (EntryType.ENTRY_TYPE_MODEL, ModelEntry(**MODEL | changed))
-        for changed in (
-            {"version": 0},
-            {"rulebook_digest": b""},
-            {"tallies": [TALLY, TALLY]},
-            {"tallies": [OutcomeTally(issuer="a", code="c", confirmed=1)]},
-            {"tallies": [OutcomeTally(reporter="a", confirmed=1)]},
-            {"tallies": [OutcomeTally(issuer="a", reporter="a")]},
-            {"groups": [LearnedFactor(name="north", permille=1000)]},
-            {"groups": [LearnedFactor(permille=900)]},
-            {"codes": [LearnedFactor(name="b", permille=900), LearnedFactor(name="a", permille=900)]},
-        )
-    ),
+    *((EntryType.ENTRY_TYPE_LOOK_UP, AccessEntry(**SCORED | changed)) for changed in BAD_SCORES),
+    *((EntryType.ENTRY_TYPE_MODEL, ModelEntry(**MODEL | changed)) for changed in BAD_MODELS),
     (EntryType.ENTRY_TYPE_DELIVERY, DeliveryEntry(token=T32)),
     (EntryType.ENTRY_TYPE_REFUSAL, RefusalEntry(method="/m")),
     (EntryType.ENTRY_TYPE_OPENING, OpeningEntry()),

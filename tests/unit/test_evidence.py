@@ -61,6 +61,7 @@ def test_a_complete_folder_verifies_completely(tmp_path: Path) -> None:
         "outcomes": 0,
         "matches": 0,
         "match_deliveries": 0,
+        "versions": 0,
         "disclosures": 1,
         "receipts": 5,
     }

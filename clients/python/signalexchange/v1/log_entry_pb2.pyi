@@ -441,6 +441,7 @@ class MatchEntry(_message.Message):
     AS_OF_FIELD_NUMBER: _builtins.int
     EVIDENCE_FIELD_NUMBER: _builtins.int
     LEARNED_FIELD_NUMBER: _builtins.int
+    DAY_FIELD_NUMBER: _builtins.int
     match_id: _builtins.bytes
     """Random, 16 bytes."""
     pattern: _builtins.int
@@ -455,6 +456,10 @@ class MatchEntry(_message.Message):
     """Every entry below this index has been taken into account."""
     learned: _builtins.int
     """Version of the learned parameters by which it is as sure."""
+    day: _builtins.int
+    """The day, Unix seconds / 86,400, by which matching had let go of what is older than its window. Not set while
+    matching catches up with what it had read from storage ahead of `as_of`.
+    """
     @_builtins.property
     def evidence(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignalPosition]:
         """Where its evidence stands; what was there before and is not repeated no longer counts."""
@@ -470,10 +475,11 @@ class MatchEntry(_message.Message):
         as_of: _builtins.int = ...,
         evidence: _abc.Iterable[Global___SignalPosition] | None = ...,
         learned: _builtins.int = ...,
+        day: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "confidence", b"confidence", "evidence", b"evidence", "learned", b"learned", "match_id", b"match_id", "pattern", b"pattern", "rules_version", b"rules_version", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "confidence", b"confidence", "day", b"day", "evidence", b"evidence", "learned", b"learned", "match_id", b"match_id", "pattern", b"pattern", "rules_version", b"rules_version", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
