@@ -85,8 +85,8 @@ class Running:
 
 
 @asynccontextmanager
-async def serving(deployment: Deployment) -> AsyncIterator[Running]:
-    """The deployment's hub, at any free port."""
+async def serving(deployment: Deployment, *, replays: bool = True) -> AsyncIterator[Running]:
+    """The deployment's hub, at any free port. `replays` says that its log must come out again afterwards."""
     config = load_config(deployment.hub_config)
     config = config.model_copy(update={"listen": "127.0.0.1:0", "metrics": None})
     output = io.BytesIO()
@@ -97,7 +97,8 @@ async def serving(deployment: Deployment) -> AsyncIterator[Running]:
         finally:
             await stack.aclose()
             await hub.stop(1.0)
-            _replay(config.data_dir)
+            if replays:
+                _replay(config.data_dir)
 
 
 def _replay(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What opened entries about versions of what is learned must keep: their order, and who was answered by which.
+"""What opened entries about versions of what is learned must keep: their order, and who names which.
 
 Invariants: an entry is judged once all entries have been read, so that their order doesn't matter; what can't
 be told because entries aren't open counts as not checked.
@@ -36,7 +36,7 @@ class VersionChecker:
             self._versions[payload.version] = index
 
     def used(self, index: int, payload: AccessEntry | MatchEntry) -> None:
-        """Take in that an entry names the version it was made by; that of a match may be behind the newest."""
+        """Take in the version that an entry names; that of a match may be behind the newest."""
         version = payload.learned
         self._first[version] = min(index, self._first.get(version, index))
         if isinstance(payload, AccessEntry) and payload.scores:

@@ -1,0 +1,320 @@
+"""Versions of what is learned on the log, and the replay: each score comes out again, or it is said why
+nobody can tell; whatever was changed afterwards is named.
+"""
+
+import asyncio
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from signalexchange.entries import make_leaf
+from signalexchange.errors import ConfigError
+from signalexchange.v1.outcome_service_pb2 import VERDICT_CONFIRMED, VERDICT_INCONCLUSIVE, VERDICT_REFUTED
+from signalexchange.v1.signal_service_pb2 import LookUpSubjectsResponse
+
+from exchange.cli import main
+from exchange.provision import Deployment, Plan, provision
+from exchange.storage.archive import open_archive
+from exchange.usecases.expire import expire
+from exchange.usecases.replay.report import What, Why
+from tests.support.exchange import serving
+from tests.support.hub import hub_data, hub_database, hub_server
+from tests.support.loops import IBAN, TYPES, Loop
+from tests.support.members import DAY, SLOT, caller, look_up, pen
+from tests.support.outcomes import INVESTIGATION, START, at, claim, follow, publish, report
+from tests.support.replays import (
+    ASKING,
+    PARTIES,
+    A,
+    B,
+    C,
+    D,
+    answer,
+    erase,
+    live,
+    look_ups,
+    replayed,
+    settlement,
+    tampered,
+    versions,
+)
+
+Lived = tuple[Deployment, list[LookUpSubjectsResponse]]
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Lived:
+    """A stopped hub that has seen a bit of everything, and what it answered."""
+    deployment = settlement(tmp_path_factory.mktemp("replay"))
+
+    async def run() -> list[LookUpSubjectsResponse]:
+        async with serving(deployment) as hub:
+            return await live(hub)
+
+    return deployment, asyncio.run(run())
+
+
+def test_every_score_version_and_match_comes_out_again(lived: Lived) -> None:
+    deployment, answers = lived
+    found = replayed(hub_data(deployment))
+    assert (found.ok, found.unverifiable) == (True, {})
+    hits = sum(len(each.subjects) for each in answers)
+    assert found.reproduced[What.SCORES] == hits > 15
+    assert found.reproduced[What.ENTRIES] == found.size
+    assert found.reproduced[What.VERSIONS] == len(versions(deployment)) == 6
+    assert found.reproduced[What.MATCHES] == 3
+    assert found.reproduced[What.SIGNALS] == 15
+
+
+def test_answers_name_the_version_they_are_given_by(lived: Lived) -> None:
+    deployment, answers = lived
+    names = [each.model_version for each in answers]
+    assert names == [f"additive-2.{version}" for version in (0, 1, 2, 3, 3, 5, 5, 6, 6)]
+    logged = look_ups(deployment)
+    for each in answers:
+        entry = logged[each.receipt.index]
+        assert entry.hits == b"".join(risk.token for risk in each.subjects)
+        assert list(entry.scores) == [risk.score for risk in each.subjects]
+        assert list(entry.advice) == [risk.advice for risk in each.subjects]
+        assert each.model_version == f"additive-2.{entry.learned}"
+        patterns = [any(reason.code == "funds-loop" for reason in risk.reasons) for risk in each.subjects]
+        assert list(entry.matched) == [position for position, flag in enumerate(patterns) if flag]
+        assert entry.HasField("matched_to") == any(patterns)
+
+
+def test_versions_hold_what_changed_and_what_follows(lived: Lived) -> None:
+    deployment, _ = lived
+    logged = versions(deployment)
+    assert [each.version for each in logged] == [1, 2, 3, 4, 5, 6]
+    assert {each.model for each in logged} == {"additive-2"}
+    first, second, _, *by_matching, last = logged
+    (tally,) = first.tallies
+    assert (tally.issuer, tally.code, tally.reporter) == (A, "cash-out-suspected", B)
+    assert (tally.confirmed, tally.refuted) == (0, 6)
+    assert not first.groups
+    assert [(factor.name, factor.permille) for factor in second.groups] == [("bank-a-group", 625)]
+    assert [(factor.name, factor.permille) for factor in second.codes] == [("cash-out-suspected", 625)]
+    assert all(each.as_of for each in by_matching)
+    assert not first.as_of
+    # A suspension changes no tally: one reporter fewer counts.
+    assert not last.tallies
+    assert not last.groups
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ("UPDATE signals SET confidence = 99 WHERE place = (SELECT min(place) FROM signals)", What.SIGNALS),
+        ("UPDATE signals SET issuer = 'bank-b' WHERE place = (SELECT min(place) FROM signals)", What.SIGNALS),
+        (
+            "UPDATE signals SET body = CAST(replace(body, 'cash', 'cosh') AS BLOB)"
+            " WHERE place = (SELECT min(place) FROM signals)",
+            What.SIGNALS,
+        ),
+        ("DELETE FROM signals WHERE place = (SELECT min(place) FROM signals)", What.SIGNALS),
+        ("UPDATE signals SET echo = 1 WHERE issuer = 'bank-d'", What.SCORES),
+        ("UPDATE tallies SET refuted = refuted + 1 WHERE reporter = 'bank-c'", What.VERSIONS),
+        ("DELETE FROM tallies WHERE reporter = 'bank-c'", What.VERSIONS),
+        ("UPDATE meta SET value = 2 WHERE name = 'learned'", What.VERSIONS),
+        (
+            "UPDATE rosters SET rulebook = CAST(replace(rulebook, 'cap\": ', 'cap\": 1') AS BLOB)",
+            What.ENTRIES,
+        ),
+        ("UPDATE entries SET payload = CAST(payload || x'00' AS BLOB) WHERE type = 5", What.ENTRIES),
+        ("UPDATE entries SET time = time + 1 WHERE idx = 5", What.ENTRIES),
+        ("UPDATE entries SET payload_opening = zeroblob(32) WHERE type = 13", What.ENTRIES),
+        ("UPDATE entries SET payload = NULL, payload_opening = NULL WHERE type = 10", What.ENTRIES),
+        ("DELETE FROM entries WHERE idx = (SELECT max(idx) - 3 FROM entries)", What.ENTRIES),
+    ],
+)
+def test_what_was_changed_afterwards_is_named(lived: Lived, tmp_path: Path, change: str, what: What) -> None:
+    deployment, _ = lived
+    found = tampered(deployment, tmp_path / "copy", change)
+    assert found.differing[what], found.differences
+
+
+def test_a_changed_score_is_named_even_with_a_leaf_made_for_it(lived: Lived, tmp_path: Path) -> None:
+    deployment, _ = lived
+    whole = replayed(hub_data(deployment))
+    index, entry = next(iter(look_ups(deployment).items()))
+    entry.scores[0] -= 1
+    payload, opening = entry.SerializeToString(), bytes(32)
+    change = "UPDATE entries SET payload = ? WHERE idx = ?"
+    found = tampered(deployment, tmp_path / "plain", change, payload, index)
+    assert [(each.what, each.entry) for each in found.differences] == [(What.ENTRIES, index)]
+    assert found.root == whole.root
+    database = sqlite3.connect(hub_database(deployment))
+    row = database.execute("SELECT header, header_opening FROM entries WHERE idx = ?", (index,)).fetchone()
+    database.close()
+    leaf = make_leaf(row[0], row[1], payload, opening)
+    change = "UPDATE entries SET payload = ?, payload_opening = ?, leaf = ? WHERE idx = ?"
+    found = tampered(deployment, tmp_path / "anew", change, payload, opening, leaf, index)
+    # That is another log: the checkpoints that members hold tell it, too.
+    assert found.root != whole.root
+    assert [(each.what, each.entry) for each in found.differences] == [(What.SCORES, index)]
+
+
+def test_the_command_tells_people_and_scripts(lived: Lived, tmp_path: Path) -> None:
+    deployment, _ = lived
+    folder = hub_data(deployment)
+    table = CliRunner().invoke(main, ["replay", str(folder)])
+    assert table.exit_code == 0, table.output
+    assert "reproduced: " in table.stdout
+    whole = CliRunner().invoke(main, ["replay", str(folder), "--json"])
+    document = json.loads(whole.stdout)
+    assert document["ok"] is True
+    assert document["scores"]["differing"] == 0
+    assert document["scores"]["reproduced"] == replayed(folder).reproduced[What.SCORES]
+    tampered(deployment, tmp_path / "copy", "UPDATE signals SET echo = 1 WHERE issuer = 'bank-d'")
+    told = CliRunner().invoke(main, ["replay", str(tmp_path / "copy")])
+    assert told.exit_code == 1
+    assert "NOT reproduced" in told.stdout
+    assert "DIFFERS" in told.stdout
+    document = json.loads(CliRunner().invoke(main, ["replay", str(tmp_path / "copy"), "--json"]).stdout)
+    index = document["differences"][0]["entry"]
+    assert index in look_ups(deployment)
+
+
+def test_a_folder_without_a_database_or_with_a_damaged_one_is_refused_by_name(tmp_path: Path) -> None:
+    for content in (None, b"", b"no database" * 1000):
+        if content is not None:
+            (tmp_path / "exchange.db").write_bytes(content)
+        with pytest.raises(ConfigError, match=r"exchange\.db"), open_archive(tmp_path):
+            pass
+
+
+async def test_a_running_hub_is_left_alone(tmp_path: Path) -> None:
+    deployment = settlement(tmp_path)
+    async with serving(deployment):
+        with pytest.raises(ConfigError, match="running hub"), open_archive(hub_data(deployment)):
+            pass
+
+
+async def test_versions_go_on_after_a_restart(tmp_path: Path) -> None:
+    deployment = settlement(tmp_path)
+    told = [claim() for _ in range(3)]
+    async with serving(deployment) as hub:
+        await follow(hub, B, *(one.subject.value for one in told))
+        await publish(hub, A, *told)
+        await report(hub, B, {told[0].signal_id: VERDICT_REFUTED})
+        await report(hub, B, {told[1].signal_id: VERDICT_INCONCLUSIVE})  # teaches nothing
+        await report(hub, B, {told[0].signal_id: VERDICT_REFUTED})  # again: nothing new
+        assert (await answer(hub, [told[0].subject.value])).model_version == "additive-2.1"
+    async with serving(deployment) as hub:
+        assert (await answer(hub, [told[0].subject.value])).model_version == "additive-2.1"
+        await report(hub, B, {told[2].signal_id: VERDICT_CONFIRMED})
+        assert (await answer(hub, [told[0].subject.value])).model_version == "additive-2.2"
+    assert [each.version for each in versions(deployment)] == [1, 2]
+    assert [(t.confirmed, t.refuted) for each in versions(deployment) for t in each.tallies] == [
+        (0, 1),
+        (1, 1),
+    ]
+
+
+async def test_what_was_learned_before_there_were_versions_becomes_the_first(tmp_path: Path) -> None:
+    deployment = settlement(tmp_path)
+    told = [claim() for _ in range(2)]
+    async with serving(deployment) as hub:
+        await follow(hub, B, *(one.subject.value for one in told))
+        await publish(hub, A, *told)
+    with sqlite3.connect(hub_database(deployment)) as database:
+        # As a hub left it that knew no versions.
+        database.execute("INSERT INTO tallies VALUES (?, 'cash-out-suspected', ?, 0, 1)", (A, B))
+        database.execute("DELETE FROM meta WHERE name = 'learned'")
+        database.execute("PRAGMA user_version = 3")
+    database.close()
+    with pytest.raises(ConfigError, match="another version"), open_archive(hub_data(deployment)):
+        pass
+    async with serving(deployment, replays=False) as hub:  # the verdict behind it is made up
+        assert (await answer(hub, [told[0].subject.value])).model_version == "additive-2.1"
+    (first,) = versions(deployment)
+    assert [(t.issuer, t.reporter, t.refuted) for t in first.tallies] == [(A, B, 1)]
+
+
+async def test_what_was_erased_is_unverifiable_and_the_rest_is_not(tmp_path: Path) -> None:
+    deployment = settlement(tmp_path)
+    kept, gone = claim(), claim()
+    async with serving(deployment) as hub:
+        for member in (B, C):
+            await follow(hub, member, gone.subject.value)
+        await publish(hub, A, kept)
+        await answer(hub, [kept.subject.value])
+        await publish(hub, D, gone, claim(gone.subject.value))
+        await publish(hub, A, claim(gone.subject.value))
+        for member in (B, C):
+            await report(hub, member, {gone.signal_id: VERDICT_REFUTED})
+        await answer(hub, [kept.subject.value, gone.subject.value])
+        await erase(hub, D, gone.signal_id)
+        await answer(hub, [kept.subject.value, gone.subject.value])
+    found = replayed(hub_data(deployment))
+    assert found.ok
+    assert found.unverifiable == {
+        (What.SIGNALS, Why.ERASED): 1,
+        (What.SCORES, Why.ERASED): 1,
+        (What.VERSIONS, Why.ERASED): 2,
+    }
+    assert found.reproduced[What.SCORES] == 4
+
+
+async def test_expired_signals_and_ended_terms_are_counted_as_such(tmp_path: Path) -> None:
+    deployment = settlement(tmp_path)
+    short = claim(expires_at=START // SLOT * SLOT + 10 * DAY)
+    async with serving(deployment) as hub:
+        await publish(hub, A, short)
+        await answer(hub, [short.subject.value])
+        at(hub, 11 * DAY)
+        await expire(hub.hub._exchange)
+        days = hub.hub._exchange.membership.rulebook.terms.access_days
+    found = replayed(hub_data(deployment))
+    assert found.ok
+    assert found.unverifiable == {(What.SIGNALS, Why.EXPIRED): 1, (What.SCORES, Why.EXPIRED): 1}
+    async with serving(deployment) as hub:
+        at(hub, (days + 2) * DAY)
+        await expire(hub.hub._exchange)
+    found = replayed(hub_data(deployment))
+    assert found.ok
+    assert found.unverifiable[What.SCORES, Why.TERM] == 1
+
+
+async def test_an_erasure_hides_no_signal_that_counts_too_much(tmp_path: Path) -> None:
+    """What is gone can only have added to a score: one that comes out higher differs all the same."""
+    deployment = settlement(tmp_path)
+    kept, gone = claim(), claim()
+    async with serving(deployment) as hub:
+        await publish(hub, A, kept, gone)
+        assert (await hub[B].signals.LookUpSubjects(look_up([kept.subject.value]), timeout=10)).subjects
+        await publish(hub, B, claim(kept.subject.value))  # a rumour
+        await answer(hub, [kept.subject.value])
+        await erase(hub, A, gone.signal_id)
+    counted = "UPDATE signals SET echo = 0 WHERE issuer = 'bank-b'"
+    found = tampered(deployment, tmp_path / "copy", counted)
+    assert (found.differing[What.SCORES], found.unverifiable[What.SCORES, Why.ERASED]) == (1, 0)
+
+
+def test_a_hub_that_was_killed_is_replayed_from_its_write_ahead_log(tmp_path: Path) -> None:
+    deployment = provision(tmp_path / "deployment", Plan(types=TYPES, parties=PARTIES))
+    server = hub_server(deployment, tmp_path / "hub.log")
+    first = Loop()
+    try:
+        for kill in range(3):
+            server.start()
+            loop = Loop() if kill else first
+            legs = loop.purchase(), loop.settlement(), loop.backflow()
+            for member, leg in zip((A, B, C), legs, strict=True):
+                with caller(deployment, member) as each:
+                    each.signals.PublishSignals(pen(deployment, member).batch([leg]), timeout=10)
+            with caller(deployment, ASKING) as each:
+                for token in (first.payer.value, loop.payer.value):
+                    request = look_up([token], type_=IBAN, purpose=INVESTIGATION)
+                    each.signals.LookUpSubjects(request, timeout=10)
+            server.kill()
+            assert hub_database(deployment).with_name("exchange.db-wal").stat().st_size
+            found = replayed(hub_data(deployment))
+            assert found.ok, found.differences
+            assert found.reproduced[What.SIGNALS] == 3 * (kill + 1)
+        assert found.reproduced[What.SCORES] + found.unverifiable[What.SCORES, Why.AMID] >= 2
+        assert found.reproduced[What.MATCHES] >= 2
+    finally:
+        server.close()
