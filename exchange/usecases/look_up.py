@@ -86,7 +86,7 @@ async def _matches(
             exchange.learning.learned,
         )
         if same and before is not None:
-            return Matches(found, before, membership, learned.version)
+            return Matches(found, matching.reach(before), membership, learned.version)
     return Matches(found)
 
 

@@ -85,6 +85,7 @@ class Matching:
         self._place = 0
         self._rebuilt = 0
         self._amid = False
+        self._working = False
         self._report: Callable[[str, Exception], None] = lambda event, error: None
         self.matcher = Matcher(membership().rulebook.matching, lambda: os.urandom(16))
         self.naming = Naming()
@@ -104,6 +105,13 @@ class Matching:
         if self._amid or self._taken < self._rebuilt:
             return None
         return Progress(self._place // POSITIONS, self._place % POSITIONS, self._day)
+
+    def reach(self, progress: Progress) -> Progress:
+        """The same place to a replay, as far as the log goes: where nothing waits it tells nobody which entry
+        was the last for matching."""
+        if self._working or self._taken < self._put:
+            return progress
+        return progress._replace(entry=self._writer.head.tree.size, position=0)
 
     def _believe(self, reliability: Reliability) -> None:
         self.matcher.reliability = reliability
@@ -255,7 +263,7 @@ class Matching:
             if isinstance(self._queue[0], Rules) and self._pending:
                 return  # storage must know it before it is read again
             item = self._queue.popleft()
-            self._amid = not isinstance(item, Accepted)
+            self._working, self._amid = True, not isinstance(item, Accepted)
             self._taken += 1
             self.backlog -= weight(item)
             room -= max(1, weight(item))
@@ -269,6 +277,7 @@ class Matching:
                 self._look_aside(set(self.aside))
             await self._take(item)
             self._place = max(self._place, (item.entry + 1) * POSITIONS) if item.entry else self._place
+            self._working = False
             self._amid = bool(self._queue) and 0 < item.entry == self._queue[0].entry
             if self._amid:
                 await asyncio.sleep(0)

@@ -11,15 +11,17 @@ import pytest
 from click.testing import CliRunner
 from signalexchange.entries import make_leaf
 from signalexchange.errors import ConfigError
+from signalexchange.v1.log_entry_pb2 import ModelEntry
 from signalexchange.v1.outcome_service_pb2 import VERDICT_CONFIRMED, VERDICT_INCONCLUSIVE, VERDICT_REFUTED
 from signalexchange.v1.signal_service_pb2 import LookUpSubjectsResponse
+from signalexchange.v1.transparency_service_pb2 import OpenEntriesRequest
 
 from exchange.cli import main
 from exchange.provision import Deployment, Plan, provision
 from exchange.storage.archive import open_archive
 from exchange.usecases.expire import expire
 from exchange.usecases.replay.report import What, Why
-from tests.support.exchange import serving
+from tests.support.exchange import refused, serving
 from tests.support.hub import hub_data, hub_database, hub_server
 from tests.support.loops import IBAN, TYPES, Loop
 from tests.support.members import DAY, SLOT, caller, look_up, pen
@@ -101,6 +103,21 @@ def test_versions_hold_what_changed_and_what_follows(lived: Lived) -> None:
     # A suspension changes no tally: one reporter fewer counts.
     assert not last.tallies
     assert not last.groups
+
+
+async def test_versions_are_opened_to_auditors_alone(tmp_path: Path) -> None:
+    deployment = settlement(tmp_path)
+    told = claim()
+    async with serving(deployment) as hub:
+        await follow(hub, B, told.subject.value)
+        await publish(hub, A, told)
+        said = await report(hub, B, {told.signal_id: VERDICT_REFUTED})
+        request = OpenEntriesRequest(indices=[said.receipt.index + 1])
+        for member in (A, B, C, "operator"):
+            refusal = await refused(hub[member].log.OpenEntries(request, timeout=10))
+            assert refusal.reason == "OPENING_NOT_ALLOWED"
+        (opened,) = (await hub["audit-one"].log.OpenEntries(request, timeout=10)).entries
+        assert ModelEntry.FromString(opened.payload).version == 1
 
 
 @pytest.mark.parametrize(

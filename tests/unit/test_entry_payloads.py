@@ -1,12 +1,14 @@
 """Headers and payloads are read strictly by their type."""
 
 import contextlib
+import json
 from typing import Any
 
 import pytest
 from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
+from signalexchange.cli.log import _fields
 from signalexchange.entry_payloads import PAYLOADS, parse_header, parse_payload
 from signalexchange.errors import ExchangeError, MalformedError
 from signalexchange.v1.log_entry_pb2 import (
@@ -144,6 +146,13 @@ BAD: list[tuple[EntryType.ValueType, Message]] = [
     (EntryType.ENTRY_TYPE_OPENING, OpeningEntry()),
     (EntryType.ENTRY_TYPE_OPENING, OpeningEntry(indices=[5, 5])),
 ]
+
+
+def test_the_command_prints_messages_within_messages() -> None:
+    document = json.loads(json.dumps(_fields(AccessEntry(**SCORED))))
+    assert document["matched_to"] == {"index": 3, "position": 999}
+    assert document["scores"] == [0, 1000]
+    assert _fields(ModelEntry(**MODEL))["groups"] == [{"name": "north", "permille": 625}]
 
 
 def test_every_type_of_the_contract_has_a_payload() -> None:
