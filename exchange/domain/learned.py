@@ -30,17 +30,21 @@ class Learned(NamedTuple):
         """How answers name it behind the rulebook's model, such as "additive-2.17"."""
         return f"{rulebook.model.version}.{self.version}"
 
-    def next(self, membership: Membership, tallies: Iterable[Tally] = ()) -> "Learned":
-        """The version with more tallies and under a membership: this one where nothing changes."""
-        known, more = self.reliability.tallies, list(tallies)
-        after = Learned.of(self.version + 1, membership, [*known, *more])
-        if not more and after.reliability.says_the_same(self.reliability):
-            return Learned(self.version, after.reliability)
-        return after
+    def plus(self, tallies: Iterable[Tally]) -> "Learned":
+        """The next version, with more tallies."""
+        return Learned(self.version + 1, self.reliability.plus(tallies))
 
-    def entry(self, before: Reliability | None, rulebook: Rulebook, as_of: int = 0) -> ModelEntry:
-        """What the log holds of it, being the next one after `before`."""
-        known = set(before.tallies if before is not None else ())
+    def under(self, membership: Membership) -> "Learned":
+        """The same tallies under another membership: the next version if that makes a difference, else this
+        one."""
+        after = Learned.of(self.version, membership, self.reliability.tallies)
+        if after.reliability.says_the_same(self.reliability):
+            return after
+        return after._replace(version=self.version + 1)
+
+    def entry(self, changed: Iterable[Tally], rulebook: Rulebook, as_of: int = 0) -> ModelEntry:
+        """What the log holds of it; the tallies that are other than in the version before are `changed`."""
+        names = sorted({tally[:3] for tally in changed})
         factors = self.reliability.factors
         return ModelEntry(
             version=self.version,
@@ -54,8 +58,7 @@ class Learned(NamedTuple):
                     confirmed=tally.confirmed,
                     refuted=tally.refuted,
                 )
-                for tally in self.reliability.tallies
-                if tally not in known
+                for tally in (self.reliability.tally(*name) for name in names)
             ],
             groups=_listed(factors.groups),
             codes=_listed(factors.codes),

@@ -38,6 +38,12 @@ class Posterior:
         self.owner = owner
         self._verdicts: dict[str, tuple[int, int]] = {}
 
+    def copy(self) -> "Posterior":
+        """Another one with the same verdicts."""
+        copied = Posterior(self.prior, self.owner)
+        copied._verdicts = dict(self._verdicts)
+        return copied
+
     def add(self, group: str, confirmed: int, refuted: int) -> None:
         """Take in a group's verdicts."""
         before = self._verdicts.get(group, (0, 0))
@@ -136,8 +142,21 @@ class Reliability:
         self.factors = self._factors(None)
 
     def plus(self, tallies: Iterable[Tally]) -> "Reliability":
-        """What is known with more verdicts."""
-        return Reliability(self._prior, self._group_of, [*self.tallies, *tallies])
+        """What is known with more verdicts. Only what they are about is copied: each report comes here."""
+        more = Reliability(self._prior, self._group_of)
+        more._groups, more._codes = dict(self._groups), dict(self._codes)
+        more._tallies, more.reporters = dict(self._tallies), set(self.reporters)
+        for tally in tallies:
+            for known, name in ((more._groups, self._group_of(tally.issuer)), (more._codes, tally.code)):
+                if name in known:
+                    known[name] = known[name].copy()
+            more._take(tally)
+        more.factors = more._factors(None)
+        return more
+
+    def tally(self, issuer: str, code: str, reporter: str) -> Tally:
+        """What was taken in of these, added up."""
+        return Tally(issuer, code, reporter, *self._tallies.get((issuer, code, reporter), (0, 0)))
 
     def says_the_same(self, other: "Reliability") -> bool:
         """Whether the same outcomes count for the same groups and codes, whatever group is left out."""

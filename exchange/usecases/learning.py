@@ -39,12 +39,11 @@ class Learning:
 
         `as_of` is the index below which verdicts on matches are counted, where they are.
         """
-        if not tallies and membership is None:
-            return self.learned
-        membership = membership or self.membership
-        learned = self.learned.next(membership, tallies)
+        learned = self.learned if membership is None else self.learned.under(membership)
+        if tallies:
+            learned = learned.plus(tallies)
         if learned.version != self.learned.version:
-            entry = learned.entry(self.reliability, membership.rulebook, as_of)
+            entry = learned.entry(tallies, (membership or self.membership).rulebook, as_of)
             proposal.log(ENTRY_TYPE_MODEL, "", entry.SerializeToString())
             proposal.delta.learned = learned.version
         return learned
@@ -68,7 +67,8 @@ class Adopt(Change[None]):
     def decide(self, proposal: Proposal) -> tuple[None, None]:
         """Log all that is counted."""
         self._learned = self._learned._replace(version=1)
-        entry = self._learned.entry(None, self._learning.membership.rulebook, self._matched_to)
+        tallies, rulebook = self._learned.reliability.tallies, self._learning.membership.rulebook
+        entry = self._learned.entry(tallies, rulebook, self._matched_to)
         proposal.log(ENTRY_TYPE_MODEL, "", entry.SerializeToString())
         proposal.delta.learned = 1
         return None, None

@@ -3,16 +3,19 @@ nobody can tell; whatever was changed afterwards is named.
 """
 
 import asyncio
+import contextlib
 import json
 import sqlite3
 from pathlib import Path
 
+import grpc
 import pytest
 from click.testing import CliRunner
 from signalexchange.entries import make_leaf
 from signalexchange.errors import ConfigError
 from signalexchange.v1.log_entry_pb2 import ModelEntry
 from signalexchange.v1.outcome_service_pb2 import VERDICT_CONFIRMED, VERDICT_INCONCLUSIVE, VERDICT_REFUTED
+from signalexchange.v1.signal_pb2 import Signal
 from signalexchange.v1.signal_service_pb2 import LookUpSubjectsResponse
 from signalexchange.v1.transparency_service_pb2 import OpenEntriesRequest
 
@@ -20,6 +23,7 @@ from exchange.cli import main
 from exchange.provision import Deployment, Plan, provision
 from exchange.storage.archive import open_archive
 from exchange.usecases.expire import expire
+from exchange.usecases.learning import Learning
 from exchange.usecases.replay.report import What, Why
 from tests.support.exchange import refused, serving
 from tests.support.hub import hub_data, hub_database, hub_server
@@ -335,3 +339,69 @@ def test_a_hub_that_was_killed_is_replayed_from_its_write_ahead_log(tmp_path: Pa
         assert found.reproduced[What.MATCHES] >= 2
     finally:
         server.close()
+
+
+async def test_what_is_answered_while_matching_works_comes_out_again_or_says_why(tmp_path: Path) -> None:
+    """Batches, look-ups, verdicts and withdrawals at once: matching is amid a batch at many an answer."""
+    deployment = settlement(tmp_path)
+    loops = [Loop(start=START // 300 * 300 - DAY - turn * SLOT) for turn in range(40)]
+    async with serving(deployment) as hub:
+
+        async def tell(member: str, legs: list[Signal]) -> None:
+            for at_ in range(0, len(legs), 16):
+                await publish(hub, member, *legs[at_ : at_ + 16])
+
+        async def look() -> None:
+            for turn in range(30):
+                tokens = [loop.payer.value for loop in loops[turn % 10 :: 4]]
+                await answer(hub, tokens, type_=IBAN)
+
+        async def judge() -> None:
+            matching = hub.hub._exchange.matching
+            for turn in range(12):
+                await asyncio.sleep(0.05)
+                told = [id_ for id_, match in list(matching.matcher.matches.items()) if match.reported]
+                for member in (A, B):
+                    for id_ in told[turn::12]:
+                        verdict = VERDICT_REFUTED if turn % 3 else VERDICT_CONFIRMED
+                        with contextlib.suppress(grpc.aio.AioRpcError):  # not stored yet
+                            await report(hub, member, {id_: verdict}, matches=True)
+
+        legs = [[loop.purchase() for loop in loops], [loop.settlement() for loop in loops]]
+        back = [loop.backflow() for loop in loops]
+        await asyncio.gather(
+            *(tell(member, part) for member, part in zip((A, B, C), (*legs, back), strict=True)),
+            *(look() for _ in range(3)),
+            judge(),
+        )
+        order = hub.pen(A).withdrawal([one.signal_id for one in legs[0][:5]])
+        await asyncio.gather(hub[A].signals.WithdrawSignals(order, timeout=10), look(), look())
+        await hub.hub._exchange.matching.settled()
+        await look()
+    found = replayed(hub_data(deployment))
+    assert found.ok, found.differences
+    assert found.reproduced[What.MATCHES] >= len(loops)
+    assert set(found.unverifiable) <= {(What.SCORES, Why.AMID), (What.MATCHES, Why.AMID)}
+    assert found.reproduced[What.SCORES] > found.unverifiable[What.SCORES, Why.AMID]
+    assert found.reproduced[What.VERSIONS] >= 2
+
+
+async def test_a_log_that_is_older_than_versions_is_replayed_from_its_first_one_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment = settlement(tmp_path)
+    told = [claim() for _ in range(3)]
+    with monkeypatch.context() as before:
+        # As a hub did that numbered nothing: tallies are stored, and no version is logged.
+        before.setattr(Learning, "propose", lambda self, *given, **named: self.learned)
+        async with serving(deployment) as hub:
+            for member in (B, C):
+                await follow(hub, member, *(one.subject.value for one in told))
+            await publish(hub, A, *told)
+            for member in (B, C):
+                await report(hub, member, {one.signal_id: VERDICT_REFUTED for one in told[:2]})
+    async with serving(deployment) as hub:
+        await report(hub, B, {told[2].signal_id: VERDICT_REFUTED})
+        assert (await answer(hub, [told[0].subject.value])).model_version == "additive-2.2"
+    found = replayed(hub_data(deployment))
+    assert (found.ok, found.reproduced[What.VERSIONS]) == (True, 2)
