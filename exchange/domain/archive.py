@@ -53,8 +53,8 @@ class Archive(Protocol):
     def signals_of(self, entry: int) -> list[StoredSignal]:
         """The signals of a batch's entry, in their order."""
 
-    def place_of(self, signal_id: bytes) -> int | None:
-        """Where a signal stands."""
+    def whose(self, signal_id: bytes) -> tuple[int, str] | None:
+        """Where a signal stands, and who issued it."""
 
     def rosters(self) -> Sequence[RosterRow]:
         """All roster versions, ascending."""

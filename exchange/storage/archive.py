@@ -73,11 +73,10 @@ class SqliteArchive:
         )
         return [StoredSignal._make(row) for row in rows]
 
-    def place_of(self, signal_id: bytes) -> int | None:
-        """Where a signal stands."""
-        for row in self._rows("SELECT place FROM signals WHERE signal_id = ?", (signal_id,)):
-            return int(row[0])
-        return None
+    def whose(self, signal_id: bytes) -> tuple[int, str] | None:
+        """Where a signal stands, and who issued it."""
+        rows = self._rows("SELECT place, issuer FROM signals WHERE signal_id = ?", (signal_id,))
+        return next(((row[0], row[1]) for row in rows), None)
 
     def rosters(self) -> list[RosterRow]:
         """All roster versions, ascending."""

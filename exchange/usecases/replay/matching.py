@@ -5,7 +5,7 @@ says. Invariants: nothing is taken in beyond where the log says that matching st
 content is gone or a match wasn't found again, is told with whatever may stand on it.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from itertools import count
 from typing import Final
@@ -53,6 +53,7 @@ class MatchingReplay:
         self._day = 0
         self._matcher: Matcher | None = None
         self._bound: dict[bytes, Match] = {}
+        self._taken: set[int] = set()
         self._reliabilities: dict[int, Reliability] = {}
         self._unfound = False
         self.tallies: list[Tally] = []
@@ -178,7 +179,7 @@ class MatchingReplay:
 
     def lacks(self, stop: int) -> Why | None:
         """Why matching below a place can't be done again; None where nothing lacks."""
-        lost = {why for at, why in self._book.lost.items() if at < stop}
+        lost = [why for why, first in self._book.lost.items() if first < stop]
         if lost:
             return min(lost)
         return Why.MATCHING if self._unfound else None
@@ -219,15 +220,20 @@ class MatchingReplay:
 
     def _find(self, entry: MatchEntry, places: list[int]) -> Match | None:
         """The match of that pattern that shares most of the evidence, and is bound to no other id."""
-        taken = {match.number for match in self._bound.values()}
-        wanted = set(places)
-        best: tuple[int, int, Match] | None = None
-        for match in self.matcher.matches.values():
-            if match.pattern == entry.pattern and match.number not in taken:
-                shared = len(wanted.intersection(match.places))
-                if shared and (best is None or (shared, -match.number) > best[:2]):
-                    best = shared, -match.number, match
-        return best[2] if best else None
+        ledger = self.matcher.ledger
+        shared = Counter(
+            number for at in places for number in {match.number for match, _ in ledger.at(at)} - self._taken
+        )
+        found = [
+            (-count, number)
+            for number, count in shared.items()
+            if ledger.by_number[number].pattern == entry.pattern
+        ]
+        if not found:
+            return None
+        _, number = min(found)
+        self._taken.add(number)
+        return ledger.by_number[number]
 
     def _differs(self, entry: MatchEntry, places: list[int], match: Match | None) -> str | None:
         if match is None:

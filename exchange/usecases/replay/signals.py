@@ -39,8 +39,8 @@ class SignalBook:
         self._gone: dict[int, StoredSignal] = {}
         self._gone_by: Counter[tuple[str, Why]] = Counter()
         self._gone_until: list[tuple[int, int]] = []
-        self.lost: dict[int, Why] = {}
-        """Why signals with a role in matching are gone, by place."""
+        self.lost: dict[Why, int] = {}
+        """The first place of a signal with a role in matching that is gone, by why."""
 
     def note_erased(self, places: list[int]) -> None:
         """Before the walk: an order erased these."""
@@ -92,7 +92,7 @@ class SignalBook:
             self._report.differs(What.SIGNALS, index, error)
 
     def _take(self, row: NewSignal, valid: ValidSignal) -> None:
-        self._rows[row.place] = row
+        self._rows[row.place] = row._replace(nonce=b"", body=b"")  # all there is of it is in the rest
         if row.searched:
             self._by_token[row.token].append(row.place)
         if valid.joins:
@@ -106,7 +106,7 @@ class SignalBook:
         self._gone_by[row.issuer, why] += 1
         heappush(self._gone_until, (row.expires_at, row.place))
         if row.role:
-            self.lost[row.place] = why
+            self.lost.setdefault(why, row.place)
 
     def end(self, places: list[int]) -> list[Row]:
         """Signals were withdrawn, or their issuer's group refuted them; those of them with a role."""

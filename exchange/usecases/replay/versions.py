@@ -28,16 +28,23 @@ class VersionBook:
         self._unknown: Counter[tuple[str, str, bool]] = Counter()
         self._lost: Why | None = None
         self._awaited: int | None = None
-        self.version = 0
+        self._learned: Learned | None = None
 
     @property
-    def tallies(self) -> list[Tally]:
-        """What the log counts so far."""
-        return [Tally(*names, *counts) for names, counts in self._counts.items()]
+    def version(self) -> int:
+        """The last one on the log."""
+        return 0 if self._learned is None else self._learned.version
 
-    def learned(self, membership: Membership) -> Learned:
-        """The version in force, under a membership."""
-        return Learned.of(self.version, membership, self.tallies)
+    def install(self, index: int, membership: Membership) -> Learned:
+        """What the log counts so far under a membership that an entry put in force: the next entry is a
+        version if that makes a difference."""
+        tallies = [Tally(*names, *counts) for names, counts in self._counts.items()]
+        before, self._learned = self._learned, Learned.of(self.version, membership, tallies)
+        if before is None or not before.version:
+            return self._learned
+        if not before.reliability.says_the_same(self._learned.reliability):
+            self._awaited = index
+        return self._learned
 
     def count(self, tally: Tally, lost: Why | None = None) -> None:
         """A verdict is to be counted; its code isn't known where the signal's content is `lost`."""
@@ -47,12 +54,6 @@ class VersionBook:
             elif counted:
                 self._unknown[tally.issuer, tally.reporter, confirmed] += counted
                 self._lost = lost
-
-    def expect(self, index: int, before: Membership, after: Membership) -> None:
-        """An entry changed who takes part by which rules: the next entry is a version if that matters."""
-        same = self.learned(before).reliability.says_the_same(self.learned(after).reliability)
-        if not same and self.version:
-            self._awaited = index
 
     def await_version(self, index: int) -> None:
         """An entry's verdicts are counted by the next entry, if any of them counts."""
@@ -82,12 +83,9 @@ class VersionBook:
             why = lacks
         elif says is not None:
             problems.append(says)
-        for tally in entry.tallies:
-            self._counts[tally.issuer, tally.code, tally.reporter] = tally.confirmed, tally.refuted
         self._due.clear()
         self._unknown.clear()
-        self.version = entry.version
-        learned = self.learned(membership)
+        self._learned = learned = self._next(entry, membership)
         factors = learned.reliability.factors
         for name, listed, worked_out in (
             ("groups", entry.groups, factors.groups),
@@ -103,10 +101,25 @@ class VersionBook:
             self._report.same(What.VERSIONS)
         return learned
 
+    def _next(self, entry: ModelEntry, membership: Membership) -> Learned:
+        """What the log counts from an entry on."""
+        more: list[Tally] = []
+        for tally in entry.tallies:
+            names = tally.issuer, tally.code, tally.reporter
+            confirmed, refuted = self._counts.get(names, (0, 0))
+            more.append(Tally(*names, tally.confirmed - confirmed, tally.refuted - refuted))
+            self._counts[names] = tally.confirmed, tally.refuted
+        if self._learned is None or any(tally.confirmed < 0 or tally.refuted < 0 for tally in more):
+            tallies = [Tally(*names, *counts) for names, counts in self._counts.items()]
+            return Learned.of(entry.version, membership, tallies)
+        return self._learned.plus(more)._replace(version=entry.version)
+
     def finish(self, stored: list[Tally], version: int, size: int) -> None:
         """Compare what is stored at the end."""
         says = None
-        if version != self.version:
+        if self._awaited is not None:
+            says = "no version of what is learned follows"
+        elif version != self.version:
             says = f"version {version} is stored, {self.version} is the last on the log"
         elif not self.version:
             self._report.unknown(What.VERSIONS, Why.OLDER, len(stored))

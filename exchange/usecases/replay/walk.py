@@ -33,7 +33,7 @@ from signalexchange.v1.outcome_service_pb2 import VERDICT_CONFIRMED, VERDICT_INC
 from exchange.domain.archive import Archive
 from exchange.domain.learned import Learned
 from exchange.domain.membership import Membership
-from exchange.domain.records import POSITIONS, Entry, MatchVerdict, place
+from exchange.domain.records import Entry, MatchVerdict, place
 from exchange.domain.reliability import Tally
 from exchange.domain.scoring import assess
 from exchange.domain.tree import TILE
@@ -201,13 +201,12 @@ class Walk:
         before = self._membership
         if before is None:
             self._membership = after
-            self._believe(self._versions.learned(after))
+            self._believe(self._versions.install(index, after))
             return
         # What came before was matched under the membership before.
         self._matching.advance(index)
-        self._versions.expect(index, before, after)
         self._membership = after
-        self._believe(self._versions.learned(after))
+        self._believe(self._versions.install(index, after))
         items: list[Item] = []
         if before.rulebook.matching != after.rulebook.matching:
             items.append(Rules(index, header.time))
@@ -237,10 +236,10 @@ class Walk:
                         MatchVerdict(index, header.time, id_, party.group, party.id, outcome.verdict)
                     )
                 continue
-            at = self._archive.place_of(id_)
-            issuer = None if at is None else self._issuer(at)
-            if at is None or issuer is None:
+            stored = self._archive.whose(id_)
+            if stored is None:
                 raise VerificationError(f"judges signal {id_.hex()}, which is not stored")
+            at, issuer = stored
             row = self._book.known(at)
             if is_new and outcome.verdict != VERDICT_INCONCLUSIVE:
                 confirmed = outcome.verdict == VERDICT_CONFIRMED
@@ -324,7 +323,3 @@ class Walk:
         if party is None:
             raise VerificationError(f"{member} is not on the roster")
         return party
-
-    def _issuer(self, at: int) -> str | None:
-        rows = {row.place: row.issuer for row in self._archive.signals_of(at // POSITIONS)}
-        return rows.get(at)
