@@ -116,6 +116,8 @@ class Walk:
         header, payload = opened
         if not isinstance(payload, ModelEntry) and (missed := self._versions.missed()) is not None:
             self._report.differs(What.VERSIONS, missed, "no version of what is learned follows")
+        if self._membership is None and not isinstance(payload, RosterEntry):
+            return  # nothing can be said without the first roster, which was told of
         try:
             self._follow(entry.idx, header, payload)
         except ExchangeError as error:
