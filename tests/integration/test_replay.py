@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import sqlite3
+from hashlib import sha256
 from pathlib import Path
 
 import grpc
@@ -14,6 +15,7 @@ from click.testing import CliRunner
 from signalexchange.entries import make_leaf
 from signalexchange.errors import ConfigError
 from signalexchange.v1.log_entry_pb2 import ModelEntry
+from signalexchange.v1.membership_service_pb2 import SuspendMemberRequest
 from signalexchange.v1.outcome_service_pb2 import VERDICT_CONFIRMED, VERDICT_INCONCLUSIVE, VERDICT_REFUTED
 from signalexchange.v1.signal_pb2 import Signal
 from signalexchange.v1.signal_service_pb2 import LookUpSubjectsResponse
@@ -25,9 +27,10 @@ from exchange.storage.archive import open_archive
 from exchange.usecases.expire import expire
 from exchange.usecases.learning import Learning
 from exchange.usecases.replay.report import What, Why
-from tests.support.exchange import refused, serving
+from tests.support.exchange import Running, refused, serving
 from tests.support.hub import hub_data, hub_database, hub_server
 from tests.support.loops import IBAN, TYPES, Loop
+from tests.support.match_members import propose
 from tests.support.members import DAY, SLOT, caller, look_up, pen
 from tests.support.outcomes import INVESTIGATION, START, at, claim, follow, publish, report
 from tests.support.replays import (
@@ -405,3 +408,61 @@ async def test_a_log_that_is_older_than_versions_is_replayed_from_its_first_one_
         assert (await answer(hub, [told[0].subject.value])).model_version == "additive-2.2"
     found = replayed(hub_data(deployment))
     assert (found.ok, found.reproduced[What.VERSIONS]) == (True, 2)
+
+
+async def test_other_rules_and_other_groups_are_followed(tmp_path: Path) -> None:
+    """A rulebook with another prior and other rules of matching, a party that changes its group, and one that
+    is shut out and comes back: each makes its version, and matches are found again under each."""
+    deployment = settlement(tmp_path)
+    loops = [Loop(start=START // 300 * 300 - DAY - turn * SLOT) for turn in range(4)]
+    told = [claim() for _ in range(6)]
+    tokens = [told[0].subject.value]
+
+    async def look(hub: Running) -> list[str]:
+        await hub.hub._exchange.matching.settled()
+        said = [await answer(hub, [loop.payer.value for loop in loops], type_=IBAN)]
+        said.append(await answer(hub, tokens))
+        return [each.model_version.rpartition(".")[2] for each in said for _ in each.subjects]
+
+    async def loop(hub: Running, number: int) -> None:
+        legs = loops[number].purchase(), loops[number].settlement(), loops[number].backflow()
+        for member, leg in zip((A, B, C), legs, strict=True):
+            await publish(hub, member, leg)
+
+    async with serving(deployment) as hub:
+        for member in (B, C):
+            await follow(hub, member, *(one.subject.value for one in told))
+        await publish(hub, A, *told)
+        await publish(hub, D, claim(tokens[0]))
+        for member in (B, C):
+            await report(hub, member, {one.signal_id: VERDICT_REFUTED for one in told})
+        await loop(hub, 0)
+        seen = [await look(hub)]
+        rules = hub.hub._exchange.membership.rulebook
+        prior = rules.matching.reliability.model_copy(update={"confirmed": 4})
+        window = rules.matching.window_days + 1
+        matching = rules.matching.model_copy(update={"reliability": prior, "window_days": window})
+        text = rules.model_copy(update={"matching": matching}).text().encode()
+        await propose(hub, rulebook=text, rulebook_sha256=sha256(text).hexdigest())
+        await loop(hub, 1)
+        seen.append(await look(hub))
+        parties = [
+            each | {"group": f"{B}-group" if each["id"] == C else each["group"]}
+            for each in hub.hub._exchange.membership.roster.model_dump(mode="json")["parties"]
+        ]
+        await propose(hub, parties=parties)  # C is B's now: two of three legs are one group's word
+        await loop(hub, 2)
+        seen.append(await look(hub))
+        request = SuspendMemberRequest(member=B, reason="under inquiry")
+        await hub["operator"].membership.SuspendMember(request, timeout=10)
+        seen.append(await look(hub))
+        await propose(hub, reinstates=[B])
+        await loop(hub, 3)
+        seen.append(await look(hub))
+    async with serving(deployment) as hub:
+        seen.append(await look(hub))
+    found = replayed(hub_data(deployment))
+    assert (found.ok, found.unverifiable) == (True, {})
+    assert found.reproduced[What.SCORES] == sum(len(each) for each in seen)
+    assert found.reproduced[What.VERSIONS] == int(seen[-1][-1]) >= 5
+    assert [len(each) for each in seen][:2] == [2, 3]
