@@ -280,6 +280,7 @@ async def test_what_was_erased_is_unverifiable_and_the_rest_is_not(tmp_path: Pat
         (What.VERSIONS, Why.ERASED): 2,
     }
     assert found.reproduced[What.SCORES] == 4
+    assert found.as_dict()["scores"] == {"reproduced": 4, "differing": 0, "unverifiable": {"erased": 1}}
 
 
 async def test_expired_signals_and_ended_terms_are_counted_as_such(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ class ReplayReport:
                     "reproduced": self.reproduced[what],
                     "differing": self.differing[what],
                     "unverifiable": {
-                        why.value: count
+                        why.name.lower(): count
                         for (each, why), count in sorted(self.unverifiable.items())
                         if each == what
                     },
