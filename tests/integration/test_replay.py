@@ -26,6 +26,7 @@ from exchange.provision import Deployment, Plan, provision
 from exchange.storage.archive import open_archive
 from exchange.usecases.expire import expire
 from exchange.usecases.learning import Learning
+from exchange.usecases.matching import Matching
 from exchange.usecases.replay.report import What, Why
 from tests.support.exchange import Running, refused, serving
 from tests.support.hub import hub_data, hub_database, hub_server
@@ -316,6 +317,30 @@ async def test_an_erasure_hides_no_signal_that_counts_too_much(tmp_path: Path) -
     counted = "UPDATE signals SET echo = 0 WHERE issuer = 'bank-b'"
     found = tampered(deployment, tmp_path / "copy", counted)
     assert (found.differing[What.SCORES], found.unverifiable[What.SCORES, Why.ERASED]) == (1, 0)
+
+
+async def test_a_score_with_matches_that_cannot_be_placed_is_no_less_than_without_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Matching, "progress", None)  # as if matching never rested
+    deployment = settlement(tmp_path)
+    loop = Loop(start=START // 300 * 300 - DAY)
+    async with serving(deployment) as hub:
+        for member, leg in zip((A, B, C), (loop.purchase(), loop.settlement(), loop.backflow()), strict=True):
+            await publish(hub, member, leg)
+        await hub.hub._exchange.matching.settled()
+        asked = look_up([loop.mule.value], type_=IBAN, purpose=INVESTIGATION)
+        assert (await hub[D].signals.LookUpSubjects(asked, timeout=10)).subjects
+        rumour = claim(subject=loop.mule, code="mule-account")
+        await publish(hub, D, rumour, claim(subject=loop.mule, code="mule-account"))
+        (risk,) = (await answer(hub, [loop.mule.value], type_=IBAN)).subjects
+        assert [reason.code for reason in risk.reasons] == ["funds-loop"]
+    found = replayed(hub_data(deployment))
+    assert found.ok
+    assert found.unverifiable[What.SCORES, Why.AMID] == 2
+    counted = "UPDATE signals SET echo = 0 WHERE issuer = 'bank-d'"
+    found = tampered(deployment, tmp_path / "copy", counted)
+    assert (found.differing[What.SCORES], found.unverifiable[What.SCORES, Why.AMID]) == (1, 1)
 
 
 def test_a_hub_that_was_killed_is_replayed_from_its_write_ahead_log(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ from exchange.domain.learned import Learned
 from exchange.domain.membership import Membership
 from exchange.domain.records import Entry, MatchVerdict, place
 from exchange.domain.reliability import Tally
-from exchange.domain.scoring import assess
+from exchange.domain.scoring import Matched, assess
 from exchange.domain.tree import TILE
 from exchange.domain.verdicts import effect
 from exchange.domain.visible import visible
@@ -283,13 +283,12 @@ class Walk:
         purpose = membership.rulebook.purpose(payload.purpose)
         if purpose is None or learned is None:
             raise VerificationError(f"purpose {payload.purpose} is not in the rulebook")
+        matches: list[Matched] = []
+        lacks = None
         is_matched = at in payload.matched
         if is_matched and not payload.HasField("matched_to"):
-            self._report.unknown(What.SCORES, Why.AMID)
-            return
-        matches = []
-        lacks = None
-        if is_matched:
+            lacks = Why.AMID
+        elif is_matched:
             stood = payload.matched_to
             self._matching.advance(stood.index, stood.position, payload.matched_day)
             lacks = self._matching.lacks(place(stood.index, stood.position))
@@ -308,8 +307,9 @@ class Walk:
             return
         own = {member for member in membership.members if membership.counted_group(member) == party.group}
         why = lacks or self._book.gone(header.time, own)
-        # What is gone can only have raised the score.
-        if why is None or (not is_matched and found[0] > recorded[0]):
+        # What is gone, or wasn't matched again at all, can only have raised the score.
+        is_least = not is_matched or lacks == Why.AMID
+        if why is None or (is_least and found[0] > recorded[0]):
             token_name = token.hex()[:16]
             self._report.differs(
                 What.SCORES,
