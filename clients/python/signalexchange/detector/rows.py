@@ -142,12 +142,13 @@ class Rows:
         rows._labelled_at = _unpacked(state.get("labelled_at"), "<i8", count).astype(np.int64)
         if (
             len(rows._places) != count
-            or count > capacity
             or np.isinf(features).any()
             or not np.isin(rows._labels, (UNLABELLED, 0, 1)).all()
             or not ((rows._times >= 0) & (rows._times < MAX_TIME)).all()
         ):
             raise MalformedError("rows: a row that can't be")
+        if count > capacity:  # it was higher then
+            rows._halve()
         return rows
 
     def _kept(self, transaction_id: str) -> bool:
