@@ -144,7 +144,8 @@ class Engine:
         for transaction in transactions:
             if (label := self.waiting.pop(transaction.id, None)) is not None:
                 fraud, at, place = label
-                labels.append(Waited(transaction, fraud, at if at is not None else self._now, place))
+                at = at if at is not None else max(self._now, transaction.time)
+                labels.append(Waited(transaction, fraud, at, place))
         for transaction, fraud, at, _ in labels:
             if at >= transaction.time:
                 self._label(transaction, fraud, at, True)

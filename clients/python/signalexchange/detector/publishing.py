@@ -19,17 +19,23 @@ from signalexchange.detector.features import DAY
 from signalexchange.detector.journal import DetectorJournal
 from signalexchange.detector.settings import DetectorSettings, Publish
 from signalexchange.detector.transactions import Transaction
-from signalexchange.errors import CustodianError, ExchangeError, InvalidIdentifierError, RefusedError
+from signalexchange.errors import ExchangeError, InvalidIdentifierError, RefusedError
 from signalexchange.flows import Flow, Kind
 from signalexchange.gate import Gate
 from signalexchange.identifiers import normalise
 from signalexchange.rulebook import Rulebook
-from signalexchange.signals import SignalDraft, Subject, rule_violations, violations
+from signalexchange.signals import InvalidSignalError, SignalDraft, Subject, rule_violations, violations
 from signalexchange.v1.signal_pb2 import WithdrawalReason
 
 PATIENCE: Final = 10.0
 """Seconds between two attempts while the hub or too many custodians are away."""
-TRANSIENT: Final = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"})
+NEVER: Final = frozenset(
+    {
+        "INVALID_REQUEST", "MALFORMED", "CODE_NOT_ALLOWED", "ID_REUSED", "SIGNAL_ID_REUSED", "SIGNAL_UNKNOWN",
+    }
+)  # fmt: skip
+"""Why the hub refuses something for what it says. All else, an expired certificate too, may be mended: what is
+to be sent waits for that."""
 
 
 class Outlet:
@@ -39,6 +45,7 @@ class Outlet:
         self._types: Mapping[str, int] = settings.exchange.types if settings.exchange is not None else {}
         self._publish = settings.publish
         self._gate = Gate() if settings.flows else None
+        self._latest = 0
         self._subjects: dict[tuple[int, str], Subject | None] = {}
 
     def decided(self, transaction: Transaction, decision: Decision) -> list[SignalDraft]:
@@ -54,8 +61,10 @@ class Outlet:
 
     def remember(self, transaction: Transaction) -> list[SignalDraft]:
         """What the gate lets pass, of this movement of money and those before it."""
-        flow = self._flow(transaction) if self._gate is not None else None
-        return self._gate.offer(flow) if self._gate is not None and flow is not None else []
+        if self._gate is None or (flow := self._flow(transaction)) is None:
+            return []
+        self._latest = max(self._latest, flow.time)
+        return self._gate.offer(flow)
 
     def _drafts(self, t: Transaction, rules: Iterable[Publish]) -> list[SignalDraft]:
         drafts = []
@@ -88,7 +97,8 @@ class Outlet:
             return None
         payer, payee = (other, customer) if t.kind is Kind.REFUND else (customer, other)
         return Flow(
-            time=t.time,
+            # Decided as of what came before it, where its own time is behind that.
+            time=max(t.time, self._latest),
             payer=payer,
             payee=payee,
             amount=Decimal(t.amount) / 100,
@@ -187,8 +197,11 @@ class Sender:
             if drafts:
                 await self._client.publish(drafts)
                 self.counts["published"] += len(drafts)
-        except (RefusedError, CustodianError) as error:
-            if not isinstance(error, RefusedError) or error.status in TRANSIENT:
+        except InvalidSignalError as error:
+            self.counts["refused"] += 1
+            self.left_out[str(error)] += 1
+        except RefusedError as error:
+            if error.reason not in NEVER:
                 raise
             self.counts["refused"] += 1
             self.left_out[f"{error.reason}: {error.message}"] += 1
