@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from signalexchange.config import load_config
 from signalexchange.detector.arrivals import Label
 from signalexchange.flows import Kind
 from signalexchange.v1.signal_pb2 import EVIDENCE_GRADE_CONFIRMED
@@ -52,7 +53,7 @@ async def test_what_other_members_say_leads_to_more_care_with_their_reasons(
 ) -> None:
     for party in ("pay-lotus", "bank-south"):
         client = await running.client(party)
-        said = {"code": "card-leaked", "grade": EVIDENCE_GRADE_CONFIRMED, "confidence": 100}
+        said: dict[str, Any] = {"code": "card-leaked", "grade": EVIDENCE_GRADE_CONFIRMED, "confidence": 100}
         await client.publish([draft(1, **said), draft(1, **said | {"code": "cash-out-suspected"})])
     member = await Member.open(running.config("bank-north"), tmp_path, settings())
     told = await member.take(bought(1), bought(2))
@@ -219,10 +220,8 @@ async def test_movements_that_pass_the_gate_are_published(running: World, tmp_pa
     await member.close()
 
 
-async def test_without_a_hub_it_decides_at_once_and_says_so(
-    running_config: MemberConfig, tmp_path: Path
-) -> None:
-    config = running_config
+async def test_without_a_hub_it_decides_at_once_and_says_so(deployment: Deployment, tmp_path: Path) -> None:
+    config = load_config(deployment.party_config("bank-north"))
     away = config.model_copy(update={"hub": config.hub.model_copy(update={"target": "127.0.0.1:9"})})
     member = await Member.open(away, tmp_path, settings(exchange={"budget_ms": 2_000}))
     started = time.monotonic()

@@ -34,8 +34,8 @@ NEVER: Final = frozenset(
         "INVALID_REQUEST", "MALFORMED", "CODE_NOT_ALLOWED", "ID_REUSED", "SIGNAL_ID_REUSED", "SIGNAL_UNKNOWN",
     }
 )  # fmt: skip
-"""Why the hub refuses something for what it says. All else, an expired certificate too, may be mended: what is
-to be sent waits for that."""
+"""Why the hub refuses something for what it says. All else, such as an expired certificate, may be mended:
+what is to be sent waits for that."""
 
 
 class Outlet:
