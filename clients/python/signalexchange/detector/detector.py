@@ -170,10 +170,6 @@ class Detector:
                 if stop:
                     break
             done += 1
-            if batch.labels_due:
-                self._read(source, done)
-                told += await self._decide(batch, rejected)
-                batch = await self._begin()
         self._read(source, done)
         told += await self._decide(batch, rejected)
         if rejected and stop:
@@ -250,7 +246,6 @@ class Detector:
             taken.add(id_)
             batch.ids[id_] = released.transaction
             batch.released.append(released)
-            batch.labels_due |= id_ in engine.waiting
 
     def _label(self, batch: "_Batch", label: Label, now: int | None) -> None:
         known = batch.labelled.get(label.id) or self._journal.decision(label.id)
@@ -441,8 +436,6 @@ class _Batch:
         self.released: list[Released] = []
         self.ids: dict[str, Transaction] = {}
         """Those released, by id."""
-        self.labels_due = False
-        """Whether a label waited for one of them: it counts before the next arrival."""
         self.labelled: dict[str, Decided] = {}
         self.counts: Counter[str] = Counter()
         self.drafts: list[list[Any]] = []

@@ -83,7 +83,7 @@ class Engine:
         self.sources: dict[str, list[Any]] = {}
         """By input: rows read, and a digest of the last of them."""
         self.waiting: dict[str, tuple[bool, int | None, str]] = {}
-        """Labels of transactions that are held back, by id: fraud, since when (None: once decided), place."""
+        """Labels of transactions that are held back, by id: fraud, since when (None: its time), place."""
         self._now = 0
 
     @property
@@ -138,20 +138,18 @@ class Engine:
             counts[f"shared.{made.shared}"] += 1
             if made.review:
                 counts["review"] += 1
-        if not self.waiting:
-            return []
-        labels = []
-        for transaction in transactions:
-            if (label := self.waiting.pop(transaction.id, None)) is not None:
-                fraud, at, place = label
-                at = at if at is not None else max(self._now, transaction.time)
-                labels.append(Waited(transaction, fraud, at, place))
-        for transaction, fraud, at, _ in labels:
-            if at >= transaction.time:
-                self._label(transaction, fraud, at, True)
-            else:
+        waited = []
+        for transaction in transactions if self.waiting else ():
+            if (label := self.waiting.pop(transaction.id, None)) is None:
+                continue
+            fraud, at, place = label
+            at = at if at is not None else transaction.time
+            waited.append(Waited(transaction, fraud, at, place))
+            if at < transaction.time:
                 counts["label.early"] += 1
-        return labels
+            else:
+                self._learn(transaction, fraud, at)
+        return waited
 
     def replay(self, events: Iterable[Event], decided: Sequence[Made]) -> None:
         """Take the events of a batch again, with what was decided then.
@@ -230,12 +228,21 @@ class Engine:
             counted = transaction if transaction.time == at else replace(transaction, time=at)
             released.append(Released(transaction, self.windows.update(counted)))
             self._now = at
+            if self.waiting and (label := self.waiting.get(transaction.id)) is not None:
+                # Here, not once the batch is decided: those behind it may be released with it.
+                fraud, known, _ = label
+                known = known if known is not None else transaction.time
+                if known >= transaction.time:
+                    self.windows.label(transaction, fraud, known)
         return released
 
     def _label(self, transaction: Transaction, fraud: bool, at: int, first: bool) -> None:
         # Windows count an outcome once; what corrects it is for the learner, who keeps them by id.
         if first:
             self.windows.label(transaction, fraud, at)
+        self._learn(transaction, fraud, at)
+
+    def _learn(self, transaction: Transaction, fraud: bool, at: int) -> None:
         self.learner.label(transaction.id, fraud, at)
         self.counts["label.fraud" if fraud else "label.genuine"] += 1
 
