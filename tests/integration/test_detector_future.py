@@ -1,4 +1,4 @@
-"""No decision, and no row that is learned from, depends on what comes after it: the future is made another."""
+"""No decision, and no row to learn from, depends on what comes after it: here the future is made another."""
 
 import random
 from collections.abc import Sequence
