@@ -143,6 +143,8 @@ def test_standard_input_is_decided_while_it_stays_open(bench: Bench) -> None:
         assert (
             "standard input, row 5, column id: a label of a transaction that was not decided" in process.err
         )
+        lines.write(made.line({"id": "t-2", "fraud": True, "at": now + 10**8}))
+        process.until(lambda process: "row 6, column at: a label from the future" in process.err)
         lines.close()
         assert process.wait() == 0
     assert [json.loads(each)["id"] for each in process.out.splitlines()] == ["t-0", "t-1", "t-2"]
@@ -315,6 +317,31 @@ def test_a_table_without_its_columns_or_of_no_known_form_is_refused_whole(bench:
     (bench.folder / "a.txt").write_text("x")
     assert "unknown suffix" in bench.run("a.txt", code=2).err
     assert "no such file" in bench.run("none.csv", code=2).err
+
+
+def test_what_can_not_be_read_or_written_at_all_is_said_in_a_line(bench: Bench) -> None:
+    bench.rows(made.stream(2))
+    os.mkfifo(bench.output)
+    refused = bench.run("rows.jsonl", code=2)
+    assert "output.jsonl: can't write decisions: File or stream is not seekable" in refused.err
+    bench.output.unlink()
+    (bench.folder / "rows.jsonl").rename(bench.folder / os.fsdecode(b"rows\xff.jsonl"))
+    assert "name it in UTF-8" in bench.run(os.fsdecode(b"rows\xff.jsonl"), code=2).err
+    command = '"$0" -c "from signalexchange.cli import main; main()" detect --state state '
+    for stream, why in (
+        ("<&-", "there is no standard input"),
+        ("0> written", "standard input can't be read"),
+    ):
+        done = subprocess.run(
+            ["/bin/bash", "-c", command + stream, sys.executable],
+            cwd=bench.folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert (done.returncode, why in done.stderr, "Traceback" in done.stderr) == (2, True, False), (
+            done.stderr
+        )
 
 
 def test_a_wrong_rule_file_is_refused_with_line_and_reason(bench: Bench) -> None:

@@ -102,6 +102,10 @@ def detect(
     for path in paths:
         if not path.is_file():
             raise click.UsageError(f"{path}: no such file")
+        if not str(path).isprintable():
+            raise click.UsageError(f"{path!r}: its name can't be kept; name it in UTF-8")
+    if not paths and sys.stdin is None:
+        raise click.UsageError("there is no standard input; name a file")
     work = _Run(loaded, state, paths, labels, output, replay, as_json)
     asyncio.run(work.run())
     if work.interrupted:
@@ -265,7 +269,10 @@ class _Run:
             ("not taken: late", order.late),
             ("not taken: clock ahead", order.ahead),
             ("not taken: id used for another", order.reused + counts["reused"]),
-            ("not taken: labels without a decision", counts["label.unknown"] + counts["label.early"]),
+            (
+                "not taken: labels without a decision",
+                sum(counts[f"label.{why}"] for why in ("unknown", "early", "ahead")),
+            ),
             ("sent again, decided once", order.duplicates + counts["again"]),
             ("labels", counts["label.fraud"] + counts["label.genuine"]),
             ("model", f"version {model.version}" if model is not None else "none yet: rules decide alone"),

@@ -248,6 +248,10 @@ class Detector:
             batch.released.append(released)
 
     def _label(self, batch: "_Batch", label: Label, now: int | None) -> None:
+        if now is not None and label.at is not None and label.at > now + self._settings.ahead:
+            # It would stand against every correction until then.
+            batch.counts["label.ahead"] += 1
+            raise Rejected(label.place, "at", "a label from the future")
         known = batch.labelled.get(label.id) or self._journal.decision(label.id)
         if known is None:
             if not self.engine.order.knows(label.id):

@@ -7,7 +7,6 @@ goes, what is missing follows; numbers grow by every line. Mode 0600: ids are ra
 import json
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,11 +27,10 @@ class Output:
     def __init__(self, path: Path, journal: DetectorJournal) -> None:
         """Open or create it, and append what the journal has beyond its last line. Raises ConfigError."""
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            raise ConfigError(f"{path}: can't write decisions: {error.strerror}") from None
+            self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
+        except OSError as error:  # not seekable: there is no error number then
+            raise ConfigError(f"{path}: can't write decisions: {error.strerror or error}") from None
         self._path = path
-        self._file = os.fdopen(descriptor, "r+b")
         try:
             last, id_ = self._repair(path)
             if last:
@@ -64,8 +62,7 @@ class Output:
         try:
             with self._file:
                 self._file.flush()
-                with suppress(OSError):  # a pipe has no disk
-                    os.fsync(self._file.fileno())
+                os.fsync(self._file.fileno())
         except OSError as error:
             raise ConfigError(f"{self._path}: can't write decisions: {error.strerror}") from None
 
