@@ -53,10 +53,7 @@ class Opened:
         return told
 
     def state(self) -> list[Any]:
-        records = [json.loads(json.dumps(record)) for record in self.detector.engine.state()]
-        return [record for record in records if record[0] != "learner"] + [
-            ["learner", {**record[1], "tried_at": 0}] for record in records if record[0] == "learner"
-        ]
+        return [json.loads(json.dumps(record)) for record in self.detector.engine.state()]
 
     def crash(self) -> None:
         self.journal.close()
