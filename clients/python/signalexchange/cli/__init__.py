@@ -11,7 +11,8 @@ import click
 
 from signalexchange.cli.asking import look_up, subscribe, tokenise, unsubscribe, watch
 from signalexchange.cli.common import Commands, Settings
-from signalexchange.cli.detect import decision, detect, models
+from signalexchange.cli.decisions import decision, models
+from signalexchange.cli.detect import detect
 from signalexchange.cli.doctor import doctor
 from signalexchange.cli.flows import publish_flows
 from signalexchange.cli.journal import journal

@@ -54,32 +54,22 @@ class DetectorJournal:
     altered.
     """
 
-    def __init__(self, folder: Path, key: Path | None = None) -> None:
+    def __init__(self, folder: Path, key: Path | None = None, *, reading: bool = False) -> None:
         """Open or create; raises ConfigError, where another process has it open too, and VerificationError
-        for a wrong key."""
+        for a wrong key.
+
+        `reading`: of one that is there, beside the detector that runs on it; nothing may be written then.
+        """
+        self.folder = folder
+        self.key_path = key if key is not None else folder / "key"
+        self._lock = -1 if reading else self._locked()
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            raise ConfigError(f"{folder}: can't keep the detector's state there: {error.strerror}") from None
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(self._lock)
-            raise ConfigError(f"{folder}: another detector runs on this state") from None
-        try:
-            self.folder = folder
-            for torn in folder.glob(f"{TEMPORARY}*"):
-                torn.unlink(missing_ok=True)
-            self.key_path = key_path = key if key is not None else folder / "key"
-            if key is None and not key_path.exists():
-                if (folder / FILE).exists():
-                    raise ConfigError(f"{key_path}: the key of the journal beside it is missing")
-                create_key(key_path)
-            self._secret = read_key(key_path)
+            if not reading:
+                self._prepare(key is None)
+            self._secret = read_key(self.key_path)
             self._store = SealedStore(folder / FILE, self._secret)
         except BaseException:
-            os.close(self._lock)
+            self._unlock()
             raise
         self._hour = -1
         """Of the last mark."""
@@ -89,13 +79,42 @@ class DetectorJournal:
     def close(self) -> None:
         """Close the files."""
         self._store.close()
-        os.close(self._lock)
+        self._unlock()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _locked(self) -> int:
+        """A descriptor that keeps others out as long as it is open."""
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise ConfigError(
+                f"{self.folder}: can't keep the detector's state there: {error.strerror}"
+            ) from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+            raise ConfigError(f"{self.folder}: another detector runs on this state") from None
+        return lock
+
+    def _unlock(self) -> None:
+        if self._lock >= 0:
+            os.close(self._lock)
+
+    def _prepare(self, own_key: bool) -> None:
+        """Remove what a crash left, and make a key where there is none."""
+        for torn in self.folder.glob(f"{TEMPORARY}*"):
+            torn.unlink(missing_ok=True)
+        if own_key and not self.key_path.exists():
+            if (self.folder / FILE).exists():
+                raise ConfigError(f"{self.key_path}: the key of the journal beside it is missing")
+            create_key(self.key_path)
 
     def open_engine(self, settings: DetectorSettings, rules: int) -> Engine:
         """The state as of the last batch, under these settings.
