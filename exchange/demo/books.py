@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
-from exchange.demo.identities import merchant_of, phone_of
-from exchange.demo.transactions import DAY, SCENARIO, Table
+from exchange.replay.identities import merchant_of, phone_of
+from exchange.replay.transactions import DAY, SCENARIO, Table
 
 COMPROMISED_TERMINAL = 2
 """TX_FRAUD_SCENARIO of a payment at a compromised terminal."""

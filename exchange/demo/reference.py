@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from exchange.demo.books import COMPROMISED_TERMINAL
 from exchange.demo.ranking import Ranking
 from exchange.demo.risk import DELAY, MEMORY
-from exchange.demo.transactions import DAY, ISSUERS, SCENARIO, Table
+from exchange.replay.transactions import DAY, ISSUERS, SCENARIO, Table
 
 VIEWS = ("own_count", "pooled_count")
 

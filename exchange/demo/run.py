@@ -14,7 +14,7 @@ from rich.console import Console
 from signalexchange.errors import ConfigError, ExchangeError
 
 from exchange.demo.folder import fresh
-from exchange.demo.processes import ProcessDiedError
+from exchange.replay.processes import ProcessDiedError
 
 INTERRUPTED = 130
 

@@ -19,29 +19,28 @@ import pyarrow.compute as pc
 import pyarrow.parquet
 from rich.console import Console
 from signalexchange.entry_payloads import parse_header
-from signalexchange.errors import ExchangeError, MalformedError
+from signalexchange.errors import MalformedError
 from signalexchange.evidence import Opening, read_openings
-from signalexchange.roster import Budget, RosterChain
+from signalexchange.roster import RosterChain
 from signalexchange.v1.log_entry_pb2 import EntryType
 
 from exchange.demo import books, report, scan
 from exchange.demo.cashout import Cashout, Matching, MatchLog, compared, comparison, draw
-from exchange.demo.generator import generate
-from exchange.demo.identities import CONTROL_PHONE, merchant_of, phone_of
-from exchange.demo.processes import Agent, Crew
 from exchange.demo.ranking import Ranking
 from exchange.demo.reference import plain_counts
 from exchange.demo.run import DemoOptions
-from exchange.demo.transactions import DAY, Table, days_of, issued_by, load
 from exchange.progress import Steps
 from exchange.provision import Deployment, Plan, provision
+from exchange.replay.generator import generate
+from exchange.replay.identities import CONTROL_PHONE, merchant_of, phone_of
+from exchange.replay.processes import Agent, Crew
+from exchange.replay.running import HUB_COMMAND, budget, set_clock, start_exchange
+from exchange.replay.transactions import DAY, Table, days_of, issued_by, load
 
 EVALUATED_FROM = 28
 """The first day (0 is the file's first) whose payments are ranked: reports on 28 days lie before it."""
 AUDITOR = "audit-one"
-_HUB_COMMAND = ("-m", "exchange.cli")
 _PARTY_COMMAND = ("-c", "from signalexchange.cli import main; main()")
-_READY_SECONDS = 60.0
 _EXAMPLES = 2
 
 
@@ -98,7 +97,7 @@ class Story:
             agents = await self._start(crew)
         # It needs no network, and takes about as long as the replay.
         comparing = asyncio.create_task(
-            crew.complete("comparison", [*_HUB_COMMAND, *comparison(self._comparison)])
+            crew.complete("comparison", [*HUB_COMMAND, *comparison(self._comparison)])
         )
         try:
             with self._stage("replay"):
@@ -169,7 +168,7 @@ class Story:
                 types=tuple(sorted(counts)),
                 # Valid past today too, so that commands typed in afterwards find an epoch by the real clock.
                 epochs={1: (self._first - DAY, max(end, int(time.time())) + 90 * DAY)},
-                budgets={kind: _budget(count) for kind, count in counts.items()},
+                budgets={kind: budget(count) for kind, count in counts.items()},
                 clock=self._first,
                 record=True,
             ),
@@ -194,18 +193,7 @@ class Story:
             f"{len(deployment.members)} members in {_short(self._folder)}",
             markup=False,
         )
-        for name in deployment.custodian_ports:
-            config = deployment.custodian_config(name)
-            await crew.start(name, [*_HUB_COMMAND, "custodian", "serve", str(config)])
-        await crew.start("hub", [*_HUB_COMMAND, "serve", str(deployment.hub_config)])
-        try:
-            async with asyncio.timeout(_READY_SECONDS):
-                for port in (*deployment.custodian_ports.values(), deployment.hub_port):
-                    await _listening(port)
-        except TimeoutError:
-            raise ExchangeError(
-                f"custodians and hub don't listen after {_READY_SECONDS:.0f} seconds; see {self._logs}"
-            ) from None
+        await start_exchange(crew, deployment, self._logs)
         agents = [
             await crew.hire(
                 member.id,
@@ -230,7 +218,7 @@ class Story:
         with Steps(self._console, "replaying", days, "days") as steps:
             for day in range(days):
                 now = self._first + day * DAY
-                _set_clock(self._deployment.clock, now)
+                set_clock(self._deployment.clock, now)
                 for answer in await asyncio.gather(*(agent.ask("flows", now=now) for agent in agents)):
                     signals += answer["signals"]
                 if day < self._days:  # the city may have more days than the transactions
@@ -350,14 +338,6 @@ class Story:
             await crew.guard(asyncio.Event().wait())
 
 
-def _budget(identifiers: int) -> Budget:
-    """What a member needs to tokenise each of so many identifiers once.
-
-    With 2 of 3 custodians each allows half of what is declared, and asks may all fall on the same two.
-    """
-    return Budget(per_day=2 * identifiers, declared_customers=2 * identifiers)
-
-
 def _entries(evidence: Path) -> Counter[str]:
     """How many entries of the log are of each type."""
     indices = {
@@ -369,23 +349,6 @@ def _entries(evidence: Path) -> Counter[str]:
         EntryType.Name(type_).removeprefix("ENTRY_TYPE_").lower().replace("_", "-")
         for type_ in indices.values()
     )
-
-
-def _set_clock(path: Path, now: int) -> None:
-    """Move the replay's clock, seen by its readers whole or not at all."""
-    fresh = path.with_suffix(".new")
-    fresh.write_text(f"{now}\n", "ascii")
-    fresh.replace(path)
-
-
-async def _listening(port: int) -> None:
-    """Wait until something accepts connections on this port of 127.0.0.1."""
-    while True:
-        with suppress(OSError):
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.close()
-            return
-        await asyncio.sleep(0.1)
 
 
 def _short(path: Path) -> Path:

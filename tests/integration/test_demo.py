@@ -14,8 +14,8 @@ from typing import Any
 import pyarrow.csv
 import pytest
 
-from exchange.demo import generator
-from exchange.demo.transactions import DAY
+from exchange.replay import generator
+from exchange.replay.transactions import DAY
 
 pytestmark = pytest.mark.timeout(300)
 SIZE = generator.Size(customers=80, terminals=60, days=33, compromised_a_day=0.3, leaked_a_day=0.1)

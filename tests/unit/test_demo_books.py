@@ -6,9 +6,10 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
-from exchange.demo import books, generator, transactions
-from exchange.demo.identities import customer_of, merchant_of, phone_of
-from exchange.demo.transactions import DAY
+from exchange.demo import books
+from exchange.replay import generator, transactions
+from exchange.replay.identities import customer_of, merchant_of, phone_of
+from exchange.replay.transactions import DAY
 
 
 @pytest.fixture(scope="module")

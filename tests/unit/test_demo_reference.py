@@ -1,8 +1,9 @@
 """The yardstick equals what counting payment by payment gives."""
 
-from exchange.demo import generator, reference
+from exchange.demo import reference
 from exchange.demo.ranking import Ranking
-from exchange.demo.transactions import DAY
+from exchange.replay import generator
+from exchange.replay.transactions import DAY
 
 
 def test_counts_equal_those_of_each_payment_on_its_own() -> None:

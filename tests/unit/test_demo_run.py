@@ -8,8 +8,8 @@ import pyarrow.csv
 import pytest
 from signalexchange.errors import ConfigError, MalformedError
 
-from exchange.demo import generator
 from exchange.demo.run import DemoOptions, run
+from exchange.replay import generator
 
 
 def test_a_hub_needs_none_of_the_demos_libraries() -> None:

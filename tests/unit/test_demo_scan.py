@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from exchange.demo import scan
-from exchange.demo.identities import merchant_of, phone_of
+from exchange.replay.identities import merchant_of, phone_of
 
 MERCHANT, PHONE = merchant_of(17), phone_of(4711)
 NATIONAL = PHONE.removeprefix("+86")

@@ -14,7 +14,7 @@ import pyarrow.csv
 import pyarrow.parquet
 from signalexchange.errors import MalformedError
 
-from exchange.demo.identities import CUSTOMERS, TERMINALS
+from exchange.replay.identities import CUSTOMERS, TERMINALS
 
 SCENARIO = "TX_FRAUD_SCENARIO"
 SCHEMA = {

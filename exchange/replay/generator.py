@@ -1,4 +1,4 @@
-"""Card transactions of the demo's own making, for when no file is given.
+"""Card transactions of our own making, for when no file is given.
 
 Invariants: the same seed gives the same table, of the form `transactions.load` returns; nothing of it is
 taken from real people. Customers live in towns and pay at the terminals near them; a compromised terminal
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from exchange.demo.transactions import DAY, SCENARIO, SCHEMA, Table
+from exchange.replay.transactions import DAY, SCENARIO, SCHEMA, Table
 
 START = int(datetime.datetime(2026, 1, 5, tzinfo=datetime.UTC).timestamp())
 COMPROMISED_DAYS = 28

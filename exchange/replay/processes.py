@@ -1,8 +1,8 @@
-"""The demo's processes: started, talked to, watched and ended.
+"""A replay's processes: started, talked to, watched and ended.
 
 Invariants: each process is the leader of its own group and writes what it has to say into its own log; none
-outlives the crew, whatever ends the demo; processes are ended by their ids, politely first; a process that
-ends by itself ends the demo with its name and the last lines of its log.
+outlives the crew, whatever ends the replay; processes are ended by their ids, politely first; a process that
+ends by itself ends the replay with its name and the last lines of its log.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ class ProcessDiedError(Exception):
 
 
 class Crew:
-    """All processes of one demo. An asynchronous context manager: leaving it ends them all."""
+    """All processes of one replay. An asynchronous context manager: leaving it ends them all."""
 
     def __init__(self, logs: Path) -> None:
         """`logs` is an existing folder."""

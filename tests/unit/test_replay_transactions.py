@@ -10,7 +10,7 @@ import pyarrow.parquet
 import pytest
 from signalexchange.errors import MalformedError
 
-from exchange.demo import generator, transactions
+from exchange.replay import generator, transactions
 
 HEADER = "TRANSACTION_ID,TX_DATETIME,CUSTOMER_ID,TERMINAL_ID,TX_AMOUNT,TX_FRAUD,TX_FRAUD_SCENARIO\n"
 ROW = "0,2018-04-01 00:00:31,596,3156,57.16,0,0\n"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from exchange.demo.processes import Crew, ProcessDiedError
+from exchange.replay.processes import Crew, ProcessDiedError
 
 ECHO = """
 import json, sys
@@ -68,7 +68,7 @@ async def test_an_error_ends_every_process_too(tmp_path: Path) -> None:
 async def test_a_process_that_ignores_the_polite_way_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("exchange.demo.processes._GRACE_SECONDS", 0.2)
+    monkeypatch.setattr("exchange.replay.processes._GRACE_SECONDS", 0.2)
     async with Crew(tmp_path) as crew:
         await crew.start("stubborn", ["-c", STUBBORN])
         while "ready" not in crew.log("stubborn").read_text():  # noqa: ASYNC110 - a file has no event

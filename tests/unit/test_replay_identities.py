@@ -8,7 +8,7 @@ from signalexchange.identifiers import normalise
 from signalexchange.v1.identifier_pb2 import IDENTIFIER_TYPE_MERCHANT, IDENTIFIER_TYPE_PHONE
 from stdnum.cn import uscc
 
-from exchange.demo import identities
+from exchange.replay import identities
 
 terminals = st.integers(0, identities.TERMINALS - 1)
 customers = st.integers(0, identities.CUSTOMERS - 1)

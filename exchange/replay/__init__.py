@@ -1,0 +1,1 @@
+"""Replaying card transactions on a real exchange: the data, its identifiers, and the processes."""
