@@ -8,7 +8,6 @@ least DELAY ago; what it ranks a payment by was known that morning.
 """
 
 import asyncio
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -28,11 +27,11 @@ from exchange.demo.books import Books, Fraud
 from exchange.demo.desk import PATIENCE, FlowDesk
 from exchange.demo.ranking import Ranking
 from exchange.demo.risk import TerminalRisk
+from exchange.replay.processes import serve
 
 PURPOSE = "transaction-screening"
 _DIGITS = 6  # of a score: what rounding leaves behind must not part what is equal
 _EXAMPLES = 3
-_LONGEST_LINE = 1 << 20
 
 
 class Member:
@@ -163,17 +162,10 @@ async def _answer(member: Member, desk: FlowDesk, request: Mapping[str, Any]) ->
 
 async def main(config: Path, books: Path, folder: Path, first: int, evaluated_from: int) -> None:
     """Serve the commands of standard input until it ends."""
-    requests = asyncio.StreamReader(limit=_LONGEST_LINE)
-    await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(requests), sys.stdin
-    )
     async with ExchangeClient.from_config(load_config(config)) as client:
         member = Member(client, await client.roster.rulebook(), Books(books, first), evaluated_from)
         desk = FlowDesk(client, folder)
-        while line := await requests.readline():
-            answer = await _answer(member, desk, json.loads(line))
-            sys.stdout.write(json.dumps(answer) + "\n")
-            sys.stdout.flush()
+        await serve(lambda request: _answer(member, desk, request))
 
 
 if __name__ == "__main__":

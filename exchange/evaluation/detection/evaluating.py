@@ -1,0 +1,164 @@
+"""One set of transactions evaluated in each way.
+
+Invariants: every way decides on the same payments; of the members' own and shared knowledge each stays in its
+own process; only scores are put together.
+"""
+
+import asyncio
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from exchange.evaluation.detection.deciding import Decided, Scores, by_rules, decide
+from exchange.evaluation.detection.exchanging import exchanged
+from exchange.evaluation.detection.figures import Figures, Payments, figures
+from exchange.evaluation.detection.plan import OWN, ROW, WAYS, Plan, Way
+from exchange.evaluation.detection.watching import Watched, Watcher, read_payments
+from exchange.progress import Steps
+from exchange.replay.books import keep
+from exchange.replay.transactions import DAY, ISSUERS, Table, days_of
+
+
+@dataclass(frozen=True)
+class Window:
+    """Figures of each way from `start` to before `end`, midnights in Unix seconds."""
+
+    start: int
+    end: int
+    payments: int
+    frauds: int
+    ways: Mapping[Way, Figures]
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What came of one set of transactions. `exchange` counts signals, terminals asked about and answers with
+    something in them; `models` says of each way how many models took over of how many tried."""
+
+    source: str
+    payments: int
+    frauds: int
+    windows: list[Window]
+    exchange: Mapping[str, int]
+    models: Mapping[Way, tuple[int, int]]
+    seconds: float
+
+
+def evaluate(source: str, table: Table, plan: Plan, console: Console) -> Evaluated:
+    """Evaluate a table of `exchange.replay.transactions`. Raises ProcessDiedError, ExchangeError."""
+    started = time.monotonic()
+    first, days = days_of(table)
+    with tempfile.TemporaryDirectory(prefix="evaluate-detector-") as name:
+        folder = Path(name)
+        keep(table, folder / "all.parquet")
+        files, counts = asyncio.run(_interruptible(table, folder, plan, console))
+        decided = _decided(files, folder / "all.parquet", plan, first, days, console)
+        members = [Watched.read(path) for path in files]
+    ids = np.concatenate([each.ids for each in members])
+    times = np.concatenate([each.times for each in members])
+    order = np.lexsort((ids, times))
+    payments = Payments(
+        times[order],
+        np.concatenate([each.customers for each in members])[order],
+        np.concatenate([each.frauds for each in members])[order],
+        np.concatenate([each.scenarios for each in members])[order],
+    )
+    pooled_ids, pooled = decided["pooled", 0]
+    if not np.array_equal(ids[order], pooled_ids):
+        raise ValueError("the members' payments are not those of the whole file")
+    scores: dict[Way, Scores] = {"rules": np.concatenate([by_rules(each) for each in members])[order]}
+    for way in ("alone", "exchange"):
+        each_member = [decided[way, issuer][1].scores for issuer in range(ISSUERS)]
+        scores[way] = np.concatenate(each_member)[order]
+    scores["pooled"] = pooled.scores
+    windows = []
+    for begin, after in plan.windows(days):
+        start, end = first + begin * DAY, first + after * DAY
+        inside = (payments.times >= start) & (payments.times < end)
+        windows.append(
+            Window(
+                start,
+                end,
+                int(inside.sum()),
+                int((inside & payments.frauds).sum()),
+                {way: figures(payments, scores[way], start, end, plan) for way in WAYS},
+            )
+        )
+    models: dict[Way, tuple[int, int]] = {}
+    for (way, _), (_, each) in decided.items():
+        taken, tried = models.get(way, (0, 0))
+        models[way] = taken + each.models, tried + each.trials
+    return Evaluated(
+        source,
+        len(payments.times),
+        int(payments.frauds.sum()),
+        windows,
+        counts,
+        models,
+        time.monotonic() - started,
+    )
+
+
+_Key = tuple[Way, int]
+_Found = tuple["np.ndarray[tuple[int], np.dtype[np.int64]]", Decided]
+
+
+async def _interruptible(
+    table: Table, folder: Path, plan: Plan, console: Console
+) -> tuple[list[Path], dict[str, int]]:
+    """`exchanged`, ended in order by the signals that would end this process."""
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - asyncio.run made it
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    return await exchanged(table, folder, plan, console)
+
+
+def _decided(
+    files: list[Path], whole: Path, plan: Plan, first: int, days: int, console: Console
+) -> dict[_Key, _Found]:
+    """Ids and decisions, in order of time, by way and member, as many at once as there are processors."""
+    found: dict[_Key, _Found] = {}
+    with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
+        # The longest first, so that no processor waits for it in the end.
+        futures = {pool.submit(_pooled, whole, plan, first, days): ("pooled", 0)}
+        for issuer, path in enumerate(files):
+            for way in ("alone", "exchange"):
+                future = pool.submit(_of_member, path, way == "exchange", plan, first, days)
+                futures[future] = way, issuer
+        try:
+            with Steps(console, "learning and deciding", len(futures), "models' histories") as steps:
+                for future in as_completed(futures):
+                    way, issuer = futures[future]
+                    found[way, issuer] = future.result()  # type: ignore[index]  # a Way
+                    steps.step(f"{WAYS[way]}: {found[way, issuer][1].last}")  # type: ignore[index]
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+    return found
+
+
+def _of_member(path: Path, with_exchange: bool, plan: Plan, first: int, days: int) -> _Found:
+    watched = Watched.read(path)
+    return watched.ids, decide(watched, ROW if with_exchange else OWN, plan, first, days)
+
+
+def _pooled(books: Path, plan: Plan, first: int, days: int) -> _Found:
+    """One detector on the raw data of all."""
+    payments = list(read_payments(books))
+    rows = np.empty((len(payments), len(OWN)), np.float32)
+    watcher = Watcher(plan.settings.delay)
+    for at, payment in enumerate(payments):
+        rows[at] = watcher.row(payment, {})[: len(OWN)]
+    watched = Watched.of(payments, rows)
+    del payments, watcher
+    order = np.lexsort((watched.ids, watched.times))
+    found = decide(watched, OWN, plan, first, days)
+    return watched.ids[order], Decided(found.scores[order], found.models, found.trials, found.last)
