@@ -40,10 +40,12 @@ class Window:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What came of one set of transactions. `exchange` counts signals, terminals asked about and answers with
+    """What came of one set of transactions, `comparable` to those of the figures that are published.
+    `exchange` counts signals, terminals asked about and answers with
     something in them; `models` says of each way how many models took over of how many tried."""
 
     source: str
+    comparable: bool
     payments: int
     frauds: int
     windows: list[Window]
@@ -52,8 +54,11 @@ class Evaluated:
     seconds: float
 
 
-def evaluate(source: str, table: Table, plan: Plan, console: Console) -> Evaluated:
-    """Evaluate a table of `exchange.replay.transactions`. Raises ProcessDiedError, ExchangeError."""
+def evaluate(source: str, comparable: bool, table: Table, plan: Plan, console: Console) -> Evaluated:
+    """Evaluate a table of `exchange.replay.transactions`, given its name.
+
+    Raises ProcessDiedError, ExchangeError.
+    """
     started = time.monotonic()
     first, days = days_of(table)
     with tempfile.TemporaryDirectory(prefix="evaluate-detector-") as name:
@@ -98,6 +103,7 @@ def evaluate(source: str, table: Table, plan: Plan, console: Console) -> Evaluat
         models[way] = taken + each.models, tried + each.trials
     return Evaluated(
         source,
+        comparable,
         len(payments.times),
         int(payments.frauds.sum()),
         windows,

@@ -9,12 +9,12 @@ from rich.console import Console
 from signalexchange.errors import MalformedError
 
 from exchange.evaluation.detection import report
-from exchange.evaluation.detection.evaluating import evaluate
+from exchange.evaluation.detection.evaluating import Evaluated, evaluate
 from exchange.evaluation.detection.plan import Plan
 from exchange.replay.generator import Size, generate
-from exchange.replay.transactions import days_of, load
+from exchange.replay.transactions import Table, days_of, load
 
-OWN_DATA = Size(customers=1_600, terminals=2_000, days=98, compromised_a_day=0.8, leaked_a_day=0.8)
+OWN_DATA = Size(customers=800, terminals=1_000, days=91, compromised_a_day=0.5, leaked_a_day=0.5)
 SEED = 1
 
 
@@ -25,21 +25,22 @@ def run(folder: Path, transactions: Path | None, size: Size = OWN_DATA, plan: Pl
     """
     console = Console(highlight=False)
     plan = plan or Plan()
-    tables = {}
-    if transactions is not None:
-        tables[transactions.name] = load(transactions)
-        days = days_of(tables[transactions.name])[1]
-        if days < plan.least_days():
-            raise MalformedError(
-                f"{transactions}: column TX_DATETIME spans {days} days; there must be {plan.least_days()}"
-            )
+    given = None if transactions is None else load(transactions)
+    if given is not None and days_of(given)[1] < plan.least_days():
+        raise MalformedError(
+            f"{transactions}: column TX_DATETIME spans {days_of(given)[1]} days; "
+            f"there must be {plan.least_days()}"
+        )
     console.print("making transactions of four institutions' customers")
-    tables = {f"generated transactions (seed {SEED})": generate(SEED, size), **tables}
-    found = []
-    for source, table in tables.items():
-        console.print(f"{source}: {table.num_rows:,} transactions", markup=False)
-        found.append(evaluate(source, table, plan, console))
+    found = [_evaluate(f"generated transactions (seed {SEED})", generate(SEED, size), False, plan, console)]
+    if given is not None and transactions is not None:
+        found.append(_evaluate(transactions.name, given, True, plan, console))
     document = report.document(found, plan)
     files = report.write(document, folder)
     report.show(document, console)
     console.print(f"written: {', '.join(map(str, files))}", markup=False, soft_wrap=True)
+
+
+def _evaluate(source: str, table: Table, comparable: bool, plan: Plan, console: Console) -> Evaluated:
+    console.print(f"{source}: {table.num_rows:,} transactions", markup=False)
+    return evaluate(source, comparable, table, plan, console)
