@@ -44,7 +44,7 @@ class Plan:
     evaluated: int = 31
     window: int = 14
     starts: tuple[int, ...] = (0, 3, 7, 10, 14, 17)
-    learning: int = 14
+    learning: int = 21
     settings: Settings = field(default_factory=lambda: Settings(every=7 * DAY, capacity=2_000_000))
     cards: int = 100
     known: int = 14
