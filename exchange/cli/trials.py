@@ -86,7 +86,7 @@ def evaluate_detector(folder: Path, transactions: Path | None) -> None:
         from exchange.replay.processes import ProcessDiedError
     except ImportError as error:
         raise ConfigError(
-            f"the evaluation needs {error.name}: install partner-signal-exchange with its extra [evaluate]"
+            f"the evaluation needs {error.name}: install partner-signal-exchange with its extra [demo]"
         ) from None
     try:
         run(folder, transactions)

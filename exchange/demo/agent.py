@@ -27,6 +27,7 @@ from exchange.demo.books import Books, Fraud
 from exchange.demo.desk import PATIENCE, FlowDesk
 from exchange.demo.ranking import Ranking
 from exchange.demo.risk import TerminalRisk
+from exchange.demo.watching import Watch
 from exchange.replay.processes import serve
 
 PURPOSE = "transaction-screening"
@@ -136,7 +137,7 @@ def _draft(fraud: Fraud, now: int) -> SignalDraft:
     )
 
 
-async def _answer(member: Member, desk: FlowDesk, request: Mapping[str, Any]) -> dict[str, Any]:
+async def _answer(member: Member, desk: FlowDesk, watch: Watch, request: Mapping[str, Any]) -> dict[str, Any]:
     match request["command"]:
         case "start":
             await desk.open()
@@ -152,10 +153,12 @@ async def _answer(member: Member, desk: FlowDesk, request: Mapping[str, Any]) ->
             return {"signals": desk.disclose(request["places"])}
         case "screen":
             return {"lookups": await member.screen(request["now"], request["day"])}
+        case "watch":
+            return {"lines": await watch.day(request["now"], request["day"])}
         case "control":
             return {"refused": await member.plant(request["value"])}
         case "summary":
-            return member.summary(Path(request["evidence"]))
+            return member.summary(Path(request["evidence"])) | {"detector": watch.summary()}
         case command:
             raise ValueError(f"unknown command {command}")
 
@@ -163,9 +166,12 @@ async def _answer(member: Member, desk: FlowDesk, request: Mapping[str, Any]) ->
 async def main(config: Path, books: Path, folder: Path, first: int, evaluated_from: int) -> None:
     """Serve the commands of standard input until it ends."""
     async with ExchangeClient.from_config(load_config(config)) as client:
-        member = Member(client, await client.roster.rulebook(), Books(books, first), evaluated_from)
+        kept = Books(books, first)
+        member = Member(client, await client.roster.rulebook(), kept, evaluated_from)
         desk = FlowDesk(client, folder)
-        await serve(lambda request: _answer(member, desk, request))
+        with Watch(client, kept, folder / "detector", evaluated_from) as watch:
+            await serve(lambda request: _answer(member, desk, watch, request))
+            await watch.close()
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
+from signalexchange.detector.transactions import Transaction
 
 from exchange.replay.transactions import DAY
 
@@ -38,12 +39,22 @@ class Counted:
     at_compromised: int
 
 
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """A payment as the member's detector takes it, and what it will later turn out to be."""
+
+    transaction: Transaction
+    fraud: bool
+
+
 class Books:
     """One member's books, read from the file that `exchange.replay.books.keep` wrote."""
 
     def __init__(self, path: Path, first: int) -> None:
         """`first` is midnight of the replay's first day, Unix seconds: day 0."""
         table = pyarrow.parquet.read_table(path)
+        self._table = table.sort_by([("time", "ascending"), ("transaction", "ascending")])
+        self._first = first
         self.transactions: int = table.num_rows
         self.has_scenarios = "scenario" in table.column_names
         self._frauds = [
@@ -70,6 +81,26 @@ class Books:
     def day(self, number: int) -> dict[str, Counted]:
         """The payments of one day by merchant code; day 0 is the first of the replay."""
         return self._days.get(number, {})
+
+    def payments(self, number: int) -> list[Payment]:
+        """The payments of one day, in the order of their times."""
+        start = self._first + number * DAY
+        times = self._table["time"]
+        chosen = pc.and_(pc.greater_equal(times, start), pc.less(times, start + DAY))
+        return [
+            Payment(
+                Transaction(
+                    id=str(row["transaction"]),
+                    time=row["time"],
+                    customer=row["phone"],
+                    amount=round(row["amount"] * 100),
+                    merchant=row["merchant"],
+                ),
+                bool(row["fraud"]),
+            )
+            for row in self._table.filter(chosen).to_pylist()
+            if row["amount"] > 0
+        ]
 
     def known(self, after: int, until: int) -> Sequence[Fraud]:
         """Frauds that happened after `after` and not later than `until`, in time order."""

@@ -15,6 +15,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from exchange.demo.cashout import Matching, percentile
+from exchange.demo.caught import Caught
 from exchange.demo.ranking import Ranking
 from exchange.demo.scan import Findings
 
@@ -58,6 +59,7 @@ class Outcome:
     rankings: Mapping[str, Mapping[str, Ranking]]
     yardstick: Mapping[str, Mapping[str, Ranking]]
     matching: Matching
+    caught: Caught
     log_size: int
     log_verified: bool
     log_entries: Mapping[str, int]
@@ -109,6 +111,7 @@ class Outcome:
             "terminals_looked_up": sum(member.terminals_looked_up for member in self.members),
             "hits": sum(member.hits for member in self.members),
             "average_precision": precision,
+            "detector": self.caught.document(),
             "matching": self.matching.document(),
             "log": {
                 "size": self.log_size,
@@ -137,6 +140,7 @@ def show(outcome: Outcome, console: Console, *, places: Mapping[str, Path | str]
     console.print()
     console.print(_members(outcome))
     console.print(_precision(outcome))
+    console.print(outcome.caught.table())
     console.print(_matching(outcome.matching))
     facts = Table.grid(padding=(0, 2))
     facts.add_row(

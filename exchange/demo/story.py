@@ -26,6 +26,7 @@ from signalexchange.v1.log_entry_pb2 import EntryType
 
 from exchange.demo import report, scan
 from exchange.demo.cashout import Cashout, Matching, MatchLog, compared, comparison, draw
+from exchange.demo.caught import Caught
 from exchange.demo.ranking import Ranking
 from exchange.demo.reference import plain_counts
 from exchange.demo.run import DemoOptions
@@ -229,6 +230,12 @@ class Story:
                         *(agent.ask("screen", now=now, day=day) for agent in agents)
                     ):
                         lookups += answer["lookups"]
+                    watched = await asyncio.gather(
+                        *(agent.ask("watch", now=now, day=day) for agent in agents)
+                    )
+                    for agent, answer in zip(agents, watched, strict=True):
+                        for line in answer["lines"]:
+                            self._console.print(f"  {agent.name:11} {line}", markup=False, soft_wrap=True)
                 steps.step(f"{signals:,} signals, {lookups:,} look-ups")
 
     @property
@@ -306,6 +313,12 @@ class Story:
             rankings=rankings,
             yardstick=plain_counts(self._table, self._first, EVALUATED_FROM),
             matching=matching,
+            caught=Caught.of(
+                {
+                    spec.id: summary["detector"]
+                    for spec, summary in zip(self._deployment.members, summaries, strict=True)
+                }
+            ),
             log_size=verified["size"],
             log_verified=verified["complete"] and verified["verified"]["payloads"] == verified["size"],
             log_entries=_entries(self._evidence),

@@ -68,5 +68,5 @@ def test_it_says_what_to_install(library: str) -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == (
-        f"Error: the evaluation needs {library}: install partner-signal-exchange with its extra [evaluate]\n"
+        f"Error: the evaluation needs {library}: install partner-signal-exchange with its extra [demo]\n"
     )

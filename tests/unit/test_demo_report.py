@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from exchange.demo.cashout import Matching
+from exchange.demo.caught import Caught
 from exchange.demo.ranking import Ranking
 from exchange.demo.report import MemberOutcome, Outcome, show
 from exchange.demo.scan import Findings
@@ -40,6 +41,30 @@ _MATCHING = Matching(
 )
 
 
+_CAUGHT = Caught.of(
+    {
+        member: {
+            "rankings": {
+                "rules": [[0, 4, 1]],
+                "alone": [[500, 2, 1], [0, 2, 0]],
+                "with_exchange": [[900, 1, 1]],
+            },
+            "caught": {
+                "frauds": 3,
+                "caught": 2,
+                "thanks_to_exchange": 1,
+                "thanks_to_model": 1,
+                "genuine": 200,
+                "stopped_genuine": 1,
+            },
+            "decided": 2_000,
+            "seconds": 0.5,
+        }
+        for member in ("bank-a", "b")
+    }
+)
+
+
 @pytest.fixture
 def outcome() -> Outcome:
     own, shared = ranking((1.0, 1, 1), (0.0, 3, 1)), ranking((1.0, 2, 2), (0.0, 2, 0))
@@ -62,6 +87,7 @@ def outcome() -> Outcome:
             "scenario_2": {"own_count": nothing, "pooled_count": nothing},
         },
         matching=_MATCHING,
+        caught=_CAUGHT,
         log_size=12,
         log_verified=True,
         log_entries={"batch": 3, "look_up": 4},
@@ -84,6 +110,10 @@ def test_the_file_has_the_promised_keys(outcome: Outcome, tmp_path: Path) -> Non
     assert found["average_precision"]["with_exchange"] == 1.0
     assert found["average_precision"]["scenario_2"]["own_view"] is None
     assert (found["log"]["size"], found["log"]["verified"]) == (12, True)
+    # Alone: of 4 scored 500, 2 are frauds, and none below; with the exchange both scored 900 are.
+    assert found["detector"]["average_precision"] == {"rules": 0.25, "alone": 0.5, "with_exchange": 1.0}
+    assert found["detector"]["transactions_per_second"] == 4_000
+    assert found["detector"]["by_member"]["b"]["thanks_to"] == {"rules": 0, "model": 1, "exchange": 1}
     assert found["matching"]["precision"] == pytest.approx(18 / 19, abs=1e-4)
     assert found["matching"]["recall"] == 0.9
     assert found["matching"]["best_member_alone_recall"] == 0.25
@@ -114,6 +144,8 @@ def test_the_summary_shows_members_numbers_and_places(outcome: Outcome) -> None:
     for expected in ("bank-a", "0.7500", "1.0000", "none to rank", "12 entries, verified offline", "0 of 70"):
         assert expected in text
     for expected in ("20 planted", "bank-a alone", "0.250", "2 funds loop, 1 payer ring", "0.5 s (p99)"):
+        assert expected in text
+    for expected in ("0.50%", "rules 0.250, alone 0.500, with exchange 1.000"):
         assert expected in text
     assert "var/demo/report.json" in text
     assert "failed" not in text

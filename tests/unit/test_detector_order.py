@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from signalexchange.detector.order import Ahead, Counts, Late, Order, Reused
+from signalexchange.detector.order import Ahead, Counts, Due, Late, Order, Reused
 from signalexchange.detector.transactions import Rejected, Transaction
 from signalexchange.errors import ConfigError, MalformedError
 
@@ -35,11 +35,11 @@ def transaction(id_: str, time: int, amount: int = 1) -> Transaction:
     return Transaction(id_, time, "c", amount, place=f"row of {id_}")
 
 
-def ids(transactions: Iterable[Transaction]) -> list[str]:
-    return [each.id for each in transactions]
+def ids(released: Iterable[Due]) -> list[str]:
+    return [each.transaction.id for each in released]
 
 
-def take(order: Order, step: tuple[str, Any, int | None]) -> tuple[list[Transaction], str]:
+def take(order: Order, step: tuple[str, Any, int | None]) -> tuple[list[Due], str]:
     """What a step released, and why it was refused."""
     does, what, now = step
     try:
@@ -66,16 +66,16 @@ def test_within_the_lateness_the_order_of_arrival_decides_nothing(
     arrival = sorted(range(len(sent)), key=lambda n: (sent[n].time + delays[n], ties[n]))
     order = Order(lateness, 1_000)
     released = [each for n in arrival for each in order.offer(sent[n])] + order.flush()
-    assert released == sorted(sent, key=lambda each: (each.time, each.id))
+    assert released == [Due(each.time, each) for each in sorted(sent, key=lambda each: (each.time, each.id))]
     assert order.counts == Counts(offered=len(sent), released=len(sent))
 
 
-@given(SETTINGS, STEPS)
+@given(SETTINGS, STEPS, st.integers(0, 10))
 def test_nothing_goes_back_is_twice_or_is_lost_unsaid(
-    settings: tuple[int, int, int, int], steps: list[tuple[str, Any, int | None]]
+    settings: tuple[int, int, int, int], steps: list[tuple[str, Any, int | None]], grace: int
 ) -> None:
-    order = Order(*settings)
-    released: list[Transaction] = []
+    order = Order(*settings, grace=grace)
+    released: list[Due] = []
     refused: Counter[str] = Counter()
     for step in steps:
         before = order.counts.duplicates
@@ -92,13 +92,15 @@ def test_nothing_goes_back_is_twice_or_is_lost_unsaid(
         state = order.state()
         assert len(state["held"]) == len(order)
         assert len(state["held"]) + len(state["ids"]) <= settings[3]
-    assert [each.time for each in released] == sorted(each.time for each in released)
-    assert len(set(released)) == len(released) == order.counts.released
+    assert [each.at for each in released] == sorted(each.at for each in released)
+    assert all(each.transaction.time >= each.at - grace for each in released)
+    transactions = [each.transaction for each in released]
+    assert len(set(transactions)) == len(released) == order.counts.released
     assert refused == Counter(
         {"Late": order.counts.late, "Ahead": order.counts.ahead, "Reused": order.counts.reused}
     )
     offered = Counter(step[1] for step in steps if step[0] == "offer")
-    assert Counter(released) <= offered
+    assert Counter(transactions) <= offered
 
 
 @given(SETTINGS, STEPS, st.integers(0, 60))
@@ -135,7 +137,7 @@ def test_what_is_older_than_what_was_released_is_late() -> None:
     order = Order(60, 3_600)
     order.offer(transaction("a", 100))
     order.offer(transaction("b", 170))
-    with pytest.raises(Late, match=r"^row of c, column time: late: 1 s behind .* 60 s of lateness"):
+    with pytest.raises(Late, match=r"^row of c, column time: late: 1 s behind .* 60 s are allowed"):
         order.offer(transaction("c", 99))
     assert ids(order.offer(transaction("d", 100))) == ["d"]
     assert order.counts == Counts(offered=4, released=2, late=1)
@@ -149,8 +151,8 @@ def test_a_clock_that_jumps_is_refused_and_moves_nothing() -> None:
     ):
         order.offer(transaction("b", 4_601))
     assert ids(order.offer(transaction("c", 1_001))) == ["c"]
-    assert ids(order.offer(transaction("b", 4_601), now=4_000)) == []
-    assert ids(order.offer(transaction("e", 7_600))) == ["b", "e"]
+    assert order.offer(transaction("b", 4_601), now=4_000) == [Due(4_000, transaction("b", 4_601))]
+    assert ids(order.offer(transaction("e", 7_600))) == ["e"]
     with pytest.raises(Ahead, match="ahead of now"):
         order.offer(transaction("d", 9_000), now=4_000)
 
@@ -158,10 +160,25 @@ def test_a_clock_that_jumps_is_refused_and_moves_nothing() -> None:
 def test_a_fast_clock_makes_nobody_else_late() -> None:
     order = Order(60, 3_600)
     order.offer(transaction("a", 1_000), now=1_000)
-    assert order.offer(transaction("fast", 4_000), now=1_001) == []
+    fast = transaction("fast", 4_000)
+    assert order.offer(fast, now=1_001) == []
     assert order.offer(transaction("b", 1_001), now=1_002) == []
-    assert ids(order.advance(1_100)) == ["a", "b"]
-    assert ids(order.advance(4_060)) == ["fast"]
+    assert order.advance(1_100) == [
+        Due(1_000, transaction("a", 1_000)),
+        Due(1_001, transaction("b", 1_001)),
+        Due(1_001, fast),
+    ]
+
+
+def test_one_that_comes_behind_others_within_the_grace_counts_as_of_the_last() -> None:
+    order = Order(0, 3_600, grace=30)
+    order.offer(transaction("a", 1_000))
+    behind = transaction("b", 970)
+    assert order.offer(behind) == [Due(1_000, behind)]
+    assert order.offer(behind) == []
+    with pytest.raises(Late, match="31 s behind what was decided; 30 s are allowed"):
+        order.offer(transaction("c", 969))
+    assert order.counts == Counts(offered=4, released=2, behind=1, duplicates=1, late=1)
 
 
 def test_time_that_passes_releases_what_a_quiet_stream_holds() -> None:
@@ -214,7 +231,7 @@ def test_an_id_is_remembered_for_the_stated_time() -> None:
 
 def test_a_flood_of_one_second_stays_within_the_bound_and_is_counted() -> None:
     order = Order(60, 3_600, capacity=3)
-    released: list[Transaction] = []
+    released: list[Due] = []
     refused = 0
     for number in range(10):
         try:

@@ -40,6 +40,7 @@ CREATE TABLE IF NOT EXISTS record (
   content BLOB NOT NULL,
   UNIQUE (kind, name)
 ) STRICT;
+CREATE INDEX IF NOT EXISTS record_of_kind ON record (kind, position);
 CREATE INDEX IF NOT EXISTS record_pending ON record (position) WHERE pending;
 CREATE TABLE IF NOT EXISTS link (
   tag BLOB NOT NULL,
@@ -207,9 +208,13 @@ class SealedStore:
             found = (self._db.execute(query, (kind, self._keyed(kind, name))).fetchone() for name in names)
             return [None if row is None else int(row[0]) for row in found]
 
-    def trim(self, kind: int, position: int) -> None:
-        """Delete the rows of a kind up to a position."""
-        self._db.execute("DELETE FROM record WHERE kind = ? AND position <= ?", (kind, position))
+    def trim(self, kind: int, position: int, limit: int) -> int:
+        """Delete rows of a kind up to a position, the oldest `limit` of them; how many."""
+        query = (
+            "DELETE FROM record WHERE position IN"
+            " (SELECT position FROM record WHERE kind = ? AND position <= ? ORDER BY position LIMIT ?)"
+        )
+        return self._db.execute(query, (kind, position, limit)).rowcount
 
     def scan(self, kind: int) -> Iterator[Row]:
         """The rows of a kind, oldest first, read one by one."""

@@ -6,8 +6,8 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, aclosing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -165,9 +165,17 @@ class _Run:
             started = time.monotonic()
             with _status() as show:
                 await self._feed(show)
-                if sender is not None and not self.interrupted and not await sender.drained(DRAIN):
+                if sender is not None and not await self._drained(sender):
                     note(f"some signals wait to be sent: {sender.problem}; they are sent when it runs again")
             self._summary(time.monotonic() - started, asker, sender)
+
+    async def _drained(self, sender: "Sender") -> bool:
+        """Wait until all signals are sent, or one is asked to stop."""
+        waits = asyncio.ensure_future(sender.drained(0 if self.interrupted else DRAIN))
+        stop = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait({waits, stop}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        return waits.done() and waits.result()
 
     def _stop(self) -> None:
         self.interrupted = True
@@ -175,59 +183,71 @@ class _Run:
 
     async def _feed(self, show: Callable[[str], None]) -> None:
         """All inputs to the detector, all decisions to where they belong."""
-        async for told, rejected in self._decisions():
-            for each in rejected:
-                self._rejected += 1
-                if self._rejected <= SHOWN:
-                    note(f"not taken: {each}")
-                elif self._rejected == SHOWN + 1:
-                    note("not taken: more, which the table at the end counts")
-            if self._output is not None:
-                self._output.write(told)
-            for number, transaction, decision in told:
-                self._decided[decision.action] += 1
-                if self._as_json:
-                    click.echo(json.dumps({"number": number} | decision.document(), ensure_ascii=False))
-                elif decision.matters:
-                    click.echo(_line(transaction.amount, decision))
-            show(f"{sum(self._decided.values()):,} decided, {_when(self._detector.engine.now)}")
-            if self._stopping.is_set():
-                return
+        from signalexchange.detector.detector import StoppedError
 
-    async def _decisions(self) -> AsyncIterator[tuple[list["Told"], list["Rejected"]]]:
-        from signalexchange.detector.arrivals import Label, read_labels
+        try:
+            async with aclosing(self._decisions()) as decisions:
+                async for told, rejected in decisions:
+                    self._tell(told, rejected)
+                    show(f"{sum(self._decided.values()):,} decided, {_when(self._detector.engine.now)}")
+                    if self._stopping.is_set():
+                        return
+        except StoppedError as error:
+            self._tell(error.told, [])
+            raise
+
+    def _tell(self, told: Sequence["Told"], rejected: Sequence["Rejected"]) -> None:
+        for each in rejected:
+            self._rejected += 1
+            if self._rejected <= SHOWN:
+                note(f"not taken: {each}")
+            elif self._rejected == SHOWN + 1:
+                note("not taken: more, which the table at the end counts")
+        if self._output is not None:
+            self._output.write(told)
+        for number, transaction, decision in told:
+            self._decided[decision.action] += 1
+            if self._as_json:
+                click.echo(json.dumps({"number": number} | decision.document(), ensure_ascii=False))
+            elif decision.matters:
+                click.echo(_line(transaction.amount, decision))
+
+    async def _decisions(self) -> AsyncGenerator[tuple[list["Told"], list["Rejected"]], None]:
+        from signalexchange.detector.arrivals import Label, by_time, read_labels
         from signalexchange.detector.detector import BATCH
         from signalexchange.detector.inputs import file_batches, line_batches
 
         detector, columns = self._detector, self._settings.table()
-        labels: list[Label] = []
+        given: list[Label] = []
         bad: list[Rejected] = []
         for label in read_labels(self._labels) if self._labels is not None else ():
-            (labels if isinstance(label, Label) else bad).append(label)  # type: ignore[arg-type]
+            (given if isinstance(label, Label) else bad).append(label)  # type: ignore[arg-type]
         if bad:
             yield await detector.take(bad)
+        labels = by_time(given)
         for path in self._paths:
-            for batch, position in file_batches(path, columns, labels, detector.engine.sources):
-                yield await detector.take(batch, source=position)
+            for batch in file_batches(path, columns, labels, detector.engine.sources):
+                yield await detector.take(batch.arrivals, source=batch.position)
                 await detector.learned()
         if self._paths:
-            reached = detector.engine.now
             yield await detector.finish(), []
             # What became known after the last transaction, and what has no time.
-            later = [label for label in labels if label.at is None or label.at > reached]
-            for start in range(0, len(later), BATCH):
-                yield await detector.take(later[start : start + BATCH])
+            labels.reverse()
+            for start in range(0, len(labels), BATCH):
+                yield await detector.take(labels[start : start + BATCH])
             return
         if sys.stdin.isatty():
             note("reading transactions from standard input, one JSON object a line; end with Ctrl-D")
-        async for arrivals in _until(line_batches(sys.stdin.fileno(), columns), self._stopping):
-            now = None if self._replay else int(time.time())
-            if arrivals:
-                yield await detector.take(arrivals, now)
-            elif now is not None:
-                yield await detector.tick(now), []
-            if self._replay:
-                await detector.learned()
+        lines = line_batches(sys.stdin.fileno(), columns)
+        async with aclosing(lines), aclosing(_until(lines, self._stopping)) as batches:
+            async for arrivals in batches:
+                now = None if self._replay else int(time.time())
+                if arrivals:
+                    yield await detector.take(arrivals, now)
+                elif now is not None:
+                    yield await detector.tick(now), []
+                if self._replay:
+                    await detector.learned()
         if not self.interrupted:
             yield await detector.finish(), []
 
@@ -269,16 +289,15 @@ class _Run:
             note("stopped; run it again to go on")
 
 
-async def _until(batches: AsyncIterator[Any], stopping: asyncio.Event) -> AsyncIterator[Any]:
+async def _until(batches: AsyncGenerator[Any, None], stopping: asyncio.Event) -> AsyncGenerator[Any, None]:
     """The batches, until one is asked to stop: between two of them, never within."""
     stop = asyncio.create_task(stopping.wait())
-    iterator = aiter(batches)
+    following: asyncio.Future[Any] | None = None
     try:
         while True:
-            following = asyncio.ensure_future(anext(iterator))
+            following = asyncio.ensure_future(anext(batches))
             await asyncio.wait({following, stop}, return_when=asyncio.FIRST_COMPLETED)
             if not following.done():
-                following.cancel()
                 return
             try:
                 yield following.result()
@@ -286,6 +305,9 @@ async def _until(batches: AsyncIterator[Any], stopping: asyncio.Event) -> AsyncI
                 return
     finally:
         stop.cancel()
+        if following is not None:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
 
 
 @contextmanager

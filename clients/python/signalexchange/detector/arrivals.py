@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,6 +40,8 @@ class Label:
 
 
 Arrival = Transaction | Label | Rejected
+Position = tuple[str, list[Any]]
+"""Name of an input; how many of its rows were taken, and a digest of the last."""
 
 
 def read_labels(path: Path) -> Iterator[Label | Rejected]:
@@ -50,14 +53,28 @@ def read_labels(path: Path) -> Iterator[Label | Rejected]:
         yield _label(cells, f"{path}, row {number}")
 
 
-def merged(transactions: Iterable[Transaction | Rejected], labels: Iterable[Label]) -> Iterator[Arrival]:
-    """Transactions in their order, each behind the labels that were known by its time."""
-    waiting = sorted((label.at, label.id, label) for label in labels if label.at is not None)
-    waiting.reverse()
+def by_time(labels: Iterable[Label]) -> list[Label]:
+    """Labels for `merged`, the earliest at the end; those without a time come last of all.
+
+    Of several labels of one transaction and time the last one given counts, however often they are given.
+    """
+    latest = {(label.id, label.at): label for label in labels}
+    return sorted(latest.values(), key=_when, reverse=True)
+
+
+def _when(label: Label) -> tuple[float, str]:
+    return label.at if label.at is not None else inf, label.id
+
+
+def merged(transactions: Iterable[Transaction | Rejected], labels: list[Label]) -> Iterator[Arrival]:
+    """Transactions in their order, each behind the labels that were known by its time.
+
+    `labels`, of `by_time`, are taken from the list; those that are known later remain in it.
+    """
     for arrival in transactions:
         if isinstance(arrival, Transaction):
-            while waiting and waiting[-1][0] <= arrival.time:
-                yield waiting.pop()[2]
+            while labels and _when(labels[-1])[0] <= arrival.time:
+                yield labels.pop()
         yield arrival
 
 

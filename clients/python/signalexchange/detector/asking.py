@@ -40,7 +40,7 @@ class Asker:
         """`client` stays the caller's to close."""
         self._client = client
         self._settings = settings
-        self._types = settings.types
+        self._types = settings.asked
         self._answers: OrderedDict[_Key, tuple[int, SubjectRisk | None]] = OrderedDict()
         self._unusable: OrderedDict[_Key, None] = OrderedDict()
         """What is no identifier of its type: nobody can be asked about it."""

@@ -22,6 +22,8 @@ LARGE: Final = 0.25
 MIN_ROWS: Final = 1_000
 MAX_ROWS: Final = 20_000
 """That drift is worked out from; of more rows as many are taken, evenly."""
+SAID: Final = 5
+"""Of what drifted, as many are said, the farthest first."""
 _BINS: Final = 10
 
 
@@ -45,7 +47,8 @@ class Drift:
             parts.insert(0, f"score {self.score:.2f}")
         if not parts:
             return f"no drift (score {self.score:.2f})"
-        return "drift (population stability index): " + ", ".join(parts)
+        more = f", and {len(parts) - SAID} more" if len(parts) > SAID else ""
+        return "drift (population stability index): " + ", ".join(parts[:SAID]) + more
 
 
 def bins_of(values: NDArray[Any]) -> Bins:

@@ -5,11 +5,13 @@ Invariants: the same events give the same releases, vectors and state, whatever 
 the batches after it are all that a crash may leave. Nothing here reads a clock, a file or the network.
 
 An event is a list that JSON holds: what was offered (OFFER), the clock (TICK), the end of the input (FLUSH),
-a label (LABEL), that a trial began (TRIAL), that a version took over (TAKEOVER) or was dropped (ROLLBACK).
+a label (LABEL), one of a transaction that is still held back (WAIT), that a trial began (TRIAL), that a
+version took over (TAKEOVER) or was dropped (ROLLBACK).
 """
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from numpy.typing import ArrayLike
@@ -17,7 +19,7 @@ from numpy.typing import ArrayLike
 from signalexchange.detector.features import FEATURES
 from signalexchange.detector.learning import Learner
 from signalexchange.detector.model import Model
-from signalexchange.detector.order import Order
+from signalexchange.detector.order import Due, Order
 from signalexchange.detector.settings import DetectorSettings
 from signalexchange.detector.shared import NAN, SHARED
 from signalexchange.detector.transactions import Rejected, Transaction
@@ -34,6 +36,7 @@ OFFER: Final = "offer"
 TICK: Final = "tick"
 FLUSH: Final = "flush"
 LABEL: Final = "label"
+WAIT: Final = "wait"
 TRIAL: Final = "trial"
 TAKEOVER: Final = "takeover"
 ROLLBACK: Final = "rollback"
@@ -46,6 +49,16 @@ class Released(NamedTuple):
 
     transaction: Transaction
     vector: list[float]
+
+
+class Waited(NamedTuple):
+    """A label that came before its transaction was decided: whether it was fraud, and since when that is
+    known."""
+
+    transaction: Transaction
+    fraud: bool
+    at: int
+    place: str
 
 
 class Made(NamedTuple):
@@ -69,11 +82,13 @@ class Engine:
         """Decisions by action and by whether the exchange answered; labels; rows that could not be read."""
         self.sources: dict[str, list[Any]] = {}
         """By input: rows read, and a digest of the last of them."""
+        self.waiting: dict[str, tuple[bool, int | None, str]] = {}
+        """Labels of transactions that are held back, by id: fraud, since when (None: once decided), place."""
         self._now = 0
 
     @property
     def now(self) -> int:
-        """Event time: of the newest transaction released, Unix seconds."""
+        """Event time: what the last transaction released counts as of, Unix seconds."""
         return self._now
 
     def take(self, event: Event) -> list[Released]:
@@ -96,6 +111,8 @@ class Engine:
                 return self._release(self.order.flush())
             case [str(what), list(values), bool(fraud), int(at), bool(first)] if what == LABEL:
                 self._label(Transaction.restore(values), fraud, at, first)
+            case [str(what), str(id_), bool(fraud), (int() | None) as at, str(place)] if what == WAIT:
+                self.waiting[id_] = fraud, at, place
             case [str(what), int(now)] if what == TRIAL:
                 self.learner.began(now)
             case [str(what), int(version)] if what == TAKEOVER:
@@ -106,8 +123,13 @@ class Engine:
                 raise MalformedError("not a stored event")
         return []
 
-    def decided(self, released: Sequence[Released], rows: ArrayLike, decisions: Sequence[Made]) -> None:
-        """Count decisions in and keep their transactions to learn from; `rows` are of the columns ROW."""
+    def decided(
+        self, released: Sequence[Released], rows: ArrayLike, decisions: Sequence[Made]
+    ) -> list[Waited]:
+        """Count decisions in and keep their transactions to learn from; `rows` are of the columns ROW.
+
+        The labels that waited for them: they are taken, but those that are from before their transaction.
+        """
         transactions = [one.transaction for one in released]
         self.learner.decided([each.id for each in transactions], [each.time for each in transactions], rows)
         counts = self.counts
@@ -116,6 +138,19 @@ class Engine:
             counts[f"shared.{made.shared}"] += 1
             if made.review:
                 counts["review"] += 1
+        if not self.waiting:
+            return []
+        labels = []
+        for transaction in transactions:
+            if (label := self.waiting.pop(transaction.id, None)) is not None:
+                fraud, at, place = label
+                labels.append(Waited(transaction, fraud, at if at is not None else self._now, place))
+        for transaction, fraud, at, _ in labels:
+            if at >= transaction.time:
+                self._label(transaction, fraud, at, True)
+            else:
+                counts["label.early"] += 1
+        return labels
 
     def replay(self, events: Iterable[Event], decided: Sequence[Made]) -> None:
         """Take the events of a batch again, with what was decided then.
@@ -143,6 +178,7 @@ class Engine:
         yield ["counts", dict(self.counts)]
         yield ["sources", self.sources]
         yield ["order", self.order.state()]
+        yield ["waiting", {id_: list(label) for id_, label in self.waiting.items()}]
         for record in self.windows.state():
             yield ["windows", record]
         yield ["learner", self.learner.state()]
@@ -161,7 +197,7 @@ class Engine:
                     seen.add(name)
 
         self.windows.restore(of_windows())
-        if seen != {"now", "counts", "sources", "order", "learner"}:
+        if seen != {"now", "counts", "sources", "order", "waiting", "learner"}:
             raise MalformedError("not a stored state: a part is missing")
 
     def retime(self, settings: DetectorSettings) -> None:
@@ -176,8 +212,10 @@ class Engine:
                 self._now = now
             case "counts", dict(counts) if all(type(each) is int for each in counts.values()):
                 self.counts = Counter(counts)
-            case "sources", dict(sources):
+            case "sources", dict(sources) if all(map(_is_position, sources.values())):
                 self.sources = sources
+            case "waiting", dict(labels):
+                self.waiting = {id_: _waiting(label) for id_, label in labels.items()}
             case "order", order:
                 self.order.restore(order)
             case "learner", learner:
@@ -185,12 +223,12 @@ class Engine:
             case _:
                 raise MalformedError("not a stored state: a part of no known name")
 
-    def _release(self, transactions: Sequence[Transaction]) -> list[Released]:
-        if not transactions:
-            return []
-        update = self.windows.update
-        released = [Released(each, update(each)) for each in transactions]
-        self._now = max(self._now, transactions[-1].time)
+    def _release(self, due: Sequence[Due]) -> list[Released]:
+        released = []
+        for at, transaction in due:
+            counted = transaction if transaction.time == at else replace(transaction, time=at)
+            released.append(Released(transaction, self.windows.update(counted)))
+            self._now = at
         return released
 
     def _label(self, transaction: Transaction, fraud: bool, at: int, first: bool) -> None:
@@ -202,7 +240,7 @@ class Engine:
 
 
 def _order(settings: DetectorSettings) -> Order:
-    return Order(settings.lateness, settings.ahead, gap=settings.gap)
+    return Order(settings.lateness, settings.ahead, gap=settings.gap, grace=settings.grace)
 
 
 def _pair(record: Any) -> tuple[str, Any]:
@@ -210,3 +248,17 @@ def _pair(record: Any) -> tuple[str, Any]:
         case [str(name), state]:
             return name, state
     raise MalformedError("not a stored state")
+
+
+def _is_position(position: Any) -> bool:
+    match position:
+        case [int(), str()]:
+            return True
+    return False
+
+
+def _waiting(label: Any) -> tuple[bool, int | None, str]:
+    match label:
+        case [bool(fraud), (int() | None) as at, str(place)]:
+            return fraud, at, place
+    raise MalformedError("not a stored state: a label that is none")

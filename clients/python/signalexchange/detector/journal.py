@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
-from signalexchange.detector.decisions import Decision
 from signalexchange.detector.engine import ROW, Engine, Event, Made
+from signalexchange.detector.features import HOUR
 from signalexchange.detector.learning import Learner
 from signalexchange.detector.settings import DetectorSettings
 from signalexchange.detector.snapshot import TEMPORARY, newest_snapshot, read_snapshot, write_snapshot
@@ -30,6 +30,11 @@ BATCH: Final = 1
 DECISION: Final = 2
 SHAPE: Final = 3
 OUTBOX: Final = 4
+MARK: Final = 5
+"""Kinds of rows; never renumbered. A mark is where an hour's decisions end: they are forgotten together."""
+FORGOTTEN: Final = 1_000
+BATCHES: Final = 50
+"""Decisions, and batches, that are deleted at a time."""
 _MAX_BATCH: Final = 1 << 28
 """Bytes a stored batch unpacks to."""
 
@@ -76,6 +81,8 @@ class DetectorJournal:
         except BaseException:
             os.close(self._lock)
             raise
+        self._hour = -1
+        """Of the last mark."""
         self.batches = 0
         """Number of the next batch."""
 
@@ -105,7 +112,7 @@ class DetectorJournal:
                 f" {before['windows']} back, or start in an empty folder"
             )
         versions = read_versions(self.folder / MODELS, ROW)
-        then = dict(zip(("lateness", "ahead", "gap"), before["order"], strict=True))
+        then = dict(zip(("lateness", "grace", "ahead", "gap"), before["order"], strict=True))
         engine = Engine(settings.model_copy(update=then), versions, rules)
         self.batches = restore(engine, self._store, self.folder, self._secret)
         if before != shape:
@@ -120,14 +127,16 @@ class DetectorJournal:
     def commit(
         self,
         events: Sequence[Event],
-        decided: Sequence[tuple[Transaction, Decision, Made]],
+        decided: Sequence[tuple[Transaction, dict[str, Any], Made]],
         labelled: Sequence[Decided],
         sources: dict[str, list[Any]],
         counts: dict[str, int],
         outbox: Sequence[dict[str, Any]],
     ) -> range:
         """Make a batch durable: its events, decisions and labels, how far its inputs were read, what else was
-        counted in it, and what is to be sent. The decisions' numbers, in order."""
+        counted in it, and what is to be sent. The decisions' numbers, in order.
+
+        `decided`: each with its document, as `Decision.document` gives it, and the label if it has one."""
         content = {
             "events": events,
             "decided": [made for _, _, made in decided],
@@ -136,13 +145,16 @@ class DetectorJournal:
         }
         body = zlib.compress(json.dumps(content, separators=(",", ":"), allow_nan=False).encode(), 1)
         rows = [
-            (_name(transaction.id), {"of": transaction.values(), "decision": decision.document()})
-            for transaction, decision, _ in decided
+            (_name(transaction.id), {"of": transaction.values(), "decision": document})
+            for transaction, document, _ in decided
         ]
         store = self._store
         with store.transaction():
             store.put(BATCH, self.batches.to_bytes(8, "big"), {"number": self.batches}, body)
             numbers = store.append(DECISION, rows)
+            if decided and (time := decided[-1][0].time) // HOUR != self._hour:
+                self._hour = time // HOUR
+                store.put(MARK, numbers[-1].to_bytes(8, "big"), {"time": time, "position": numbers[-1]})
             for known in labelled:
                 fields = {"of": known.transaction.values(), "decision": known.document}
                 store.put(DECISION, _name(known.transaction.id), fields)
@@ -180,17 +192,17 @@ class DetectorJournal:
         return (_decided(number, fields) for number, fields, _ in self._store.after(DECISION, after))
 
     def forget(self, before: int) -> int:
-        """Forget the decisions on transactions that are older than a time (Unix seconds), from the oldest
-        decision on; how many."""
-        last = forgotten = 0
-        for decided in self.decisions():
-            if decided.transaction.time >= before:
-                break
-            last, forgotten = decided.number, forgotten + 1
-        if forgotten:
+        """Forget decisions of an hour that ended before a time (Unix seconds), the oldest first and at most
+        FORGOTTEN of them, so that nobody waits for it; how many."""
+        for position, fields, _ in self._store.after(MARK, 0):
+            if fields["time"] >= before:
+                return 0
             with self._store.transaction():
-                self._store.trim(DECISION, last)
-        return forgotten
+                forgotten = self._store.trim(DECISION, fields["position"], FORGOTTEN)
+                if forgotten < FORGOTTEN:
+                    self._store.trim(MARK, position, 1)
+            return forgotten
+        return 0
 
     def keep_versions(self, learner: Learner) -> None:
         """Make the learner's versions durable. Raises ConfigError."""
@@ -200,19 +212,22 @@ class DetectorJournal:
         """Write a snapshot of the state behind the last batch. Raises ConfigError."""
         if newest_snapshot(self.folder) < self.batches:
             write_snapshot(self.folder, self._secret, self.batches, engine.state())
-        self.trim()
+        while self.trim():
+            pass
 
-    def trim(self) -> None:
-        """Delete the batches that the newest snapshot holds, whoever made it."""
+    def trim(self) -> bool:
+        """Delete batches that the newest snapshot holds, whoever made it, BATCHES of them at most; whether
+        there may be more."""
         kept_from = newest_snapshot(self.folder)
-        last = 0
+        last = seen = 0
         for position, fields, _ in self._store.after(BATCH, 0):
-            if fields["number"] >= kept_from:
+            if fields["number"] >= kept_from or seen == BATCHES:
                 break
-            last = position
+            last, seen = position, seen + 1
         if last:
             with self._store.transaction():
-                self._store.trim(BATCH, last)
+                self._store.trim(BATCH, last, BATCHES)
+        return seen == BATCHES
 
 
 def snapshot_aside(folder: Path, key_path: Path, settings: DetectorSettings) -> None:

@@ -6,6 +6,8 @@ goes, what is missing follows; numbers grow by every line. Mode 0600: ids are ra
 
 import json
 import os
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +15,11 @@ from signalexchange.detector.detector import Told
 from signalexchange.detector.journal import DetectorJournal
 from signalexchange.errors import ConfigError
 
+LABELS: Final = frozenset({"fraud", "labelled_at"})
+"""What the journal keeps beside a decision once a label came, and no decision says."""
 _TAIL: Final = 1 << 20
+_BEGIN: Final = b'{"number":'
+"""What a line begins with: a torn last line of anything else is not cut off, for it isn't ours."""
 
 
 class Output:
@@ -25,49 +31,67 @@ class Output:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise ConfigError(f"{path}: can't write decisions: {error.strerror}") from None
+        self._path = path
         self._file = os.fdopen(descriptor, "r+b")
         try:
-            last = self._repair(path)
+            last, id_ = self._repair(path)
+            if last:
+                same = next(journal.decisions(last - 1), None)
+                if same is None or (same.number == last and same.transaction.id != id_):
+                    raise ConfigError(f"{path}: has decisions of another detector's state; name another file")
             for decided in journal.decisions(last):
-                self._append(decided.number, decided.document)
+                document = decided.document
+                self._append(decided.number, {key: document[key] for key in document if key not in LABELS})
             self._file.flush()
+        except OSError as error:
+            self._file.close()
+            raise ConfigError(f"{path}: can't write decisions: {error.strerror}") from None
         except BaseException:
             self._file.close()
             raise
 
-    def write(self, told: list[Told]) -> None:
-        """Append decisions. Raises OSError."""
-        for number, _, decision in told:
-            self._append(number, decision.document())
-        self._file.flush()
+    def write(self, told: Sequence[Told]) -> None:
+        """Append decisions. Raises ConfigError; what is not written then, the next `Output` appends."""
+        try:
+            for number, _, decision in told:
+                self._append(number, decision.document())
+            self._file.flush()
+        except OSError as error:
+            raise ConfigError(f"{self._path}: can't write decisions: {error.strerror}") from None
 
     def close(self) -> None:
-        """Bring it to the disk and close it."""
-        os.fsync(self._file.fileno())
-        self._file.close()
+        """Bring it to the disk and close it. Raises ConfigError."""
+        try:
+            with self._file:
+                self._file.flush()
+                with suppress(OSError):  # a pipe has no disk
+                    os.fsync(self._file.fileno())
+        except OSError as error:
+            raise ConfigError(f"{self._path}: can't write decisions: {error.strerror}") from None
 
     def _append(self, number: int, document: dict[str, Any]) -> None:
         line = json.dumps({"number": number} | document, separators=(",", ":"), ensure_ascii=False)
         self._file.write(line.encode() + b"\n")
 
-    def _repair(self, path: Path) -> int:
-        """Cut a torn last line off; the number of the last whole one, 0 where there is none."""
+    def _repair(self, path: Path) -> tuple[int, str]:
+        """Cut a torn last line off; number and id of the last whole one, 0 where there is none."""
+        foreign = ConfigError(f"{path}: not a file of decisions; name another file")
         end = self._file.seek(0, os.SEEK_END)
         start = max(0, end - _TAIL)
         self._file.seek(start)
         tail = self._file.read()
-        whole = tail.rfind(b"\n") + 1
-        if start and not whole:
-            raise ConfigError(f"{path}: not a file of decisions")
-        self._file.truncate(start + whole)
+        lines, _, torn = tail.rpartition(b"\n")
+        if (start and not lines) or torn[: len(_BEGIN)] != _BEGIN[: len(torn)]:
+            raise foreign
+        number, id_ = 0, ""
+        if lines:
+            try:
+                found = json.loads(lines.rpartition(b"\n")[2])
+                number, id_ = found["number"], found["id"]
+            except (ValueError, KeyError, TypeError, RecursionError):
+                raise foreign from None
+            if type(number) is not int or number < 1 or type(id_) is not str:
+                raise foreign
+        self._file.truncate(end - len(torn))
         self._file.seek(0, os.SEEK_END)
-        if not whole:
-            return 0
-        line = tail[:whole].rstrip(b"\n").rpartition(b"\n")[2]
-        try:
-            number = json.loads(line)["number"]
-        except (ValueError, KeyError, TypeError):
-            number = None
-        if type(number) is not int:
-            raise ConfigError(f"{path}: not a file of decisions")
-        return number
+        return number, id_

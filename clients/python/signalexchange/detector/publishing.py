@@ -174,11 +174,14 @@ class Sender:
         """Send an item of the outbox. Raises ExchangeError where it is to be tried again."""
         try:
             if "withdraw" in item:
-                notes = await asyncio.to_thread(self._client.journal.signals_of, item["withdraw"])
-                ids = [note.signal_id for note in notes][:MAX_BATCH]
-                if ids:
-                    await self._client.withdraw(ids, WithdrawalReason.WITHDRAWAL_REASON_REFUTED)
-                    self.counts["taken_back"] += len(ids)
+                ids: list[bytes] = []
+                for own in item["withdraw"]:
+                    notes = await asyncio.to_thread(self._client.journal.signals_of, own)
+                    ids += [note.signal_id for note in notes]
+                for start in range(0, len(ids), MAX_BATCH):
+                    part = ids[start : start + MAX_BATCH]
+                    await self._client.withdraw(part, WithdrawalReason.WITHDRAWAL_REASON_REFUTED)
+                    self.counts["taken_back"] += len(part)
                 return
             drafts = await self._allowed([draft_of(values) for values in item["drafts"]])
             if drafts:

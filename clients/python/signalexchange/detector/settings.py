@@ -77,11 +77,13 @@ class Thresholds(Section):
 class Exchange(Section):
     """What the exchange is asked, and how long a transaction waits for it.
 
-    `subjects`: field of a transaction (customer, merchant, payee, device, card) → identifier type.
+    `subjects`: field of a transaction (customer, merchant, payee, device, card) → identifier type. `ask`:
+    those of them that are asked about; the others may be named in [[publish]]. Left out: all.
     `budget_ms`: what a batch of transactions waits at most. `fresh_minutes`: how long an answer is used.
     """
 
     subjects: Annotated[dict[Subject, str], Field(min_length=1)]
+    ask: list[Subject] | None = None
     purpose: Text = "transaction-screening"
     budget_ms: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 50
     fresh_minutes: Annotated[int, Field(strict=True, ge=1, le=7 * 24 * 60)] = 60
@@ -94,10 +96,21 @@ class Exchange(Section):
                 raise ValueError(f"an identifier type is one of {', '.join(sorted(TYPES))}")
         return subjects
 
+    @model_validator(mode="after")
+    def _asked_have_types(self) -> Self:
+        if missing := [name for name in self.ask or () if name not in self.subjects]:
+            raise ValueError(f"ask: subjects gives {', '.join(missing)} no type")
+        return self
+
     @property
     def types(self) -> dict[str, int]:
         """Identifier type by field, in the order of SUBJECTS."""
         return {name: TYPES[self.subjects[name]] for name in SUBJECTS if name in self.subjects}
+
+    @property
+    def asked(self) -> dict[str, int]:
+        """The same of those that are asked about."""
+        return {name: type_ for name, type_ in self.types.items() if self.ask is None or name in self.ask}
 
 
 class Publish(Section):
@@ -131,8 +144,8 @@ class DetectorSettings(Section):
     """Everything the file says.
 
     `rules`: a rule file in place of the packaged one. `columns`, `currency`, `zone` (an IANA name, for times
-    without an offset): how tables hold transactions. `lateness`, `ahead` and `gap`, seconds: see
-    `order.Order`.
+    without an offset): how tables hold transactions. `lateness`, `grace`, `ahead` and `gap`,
+    seconds: see `order.Order`.
     `on_rejected`: whether a row that can't be taken is counted and passed over, or stops the run.
     `keep_days`: how long a decision is kept, and so how late its label may come. `flows`: whether movements
     of money that pass the gate (signalexchange.gate) are published for matching.
@@ -142,7 +155,8 @@ class DetectorSettings(Section):
     columns: dict[str, Text] = Field(default_factory=dict)
     currency: Text = "CNY"
     zone: Text | None = None
-    lateness: Annotated[int, Field(strict=True, ge=0, le=DAY)] = 60
+    lateness: Annotated[int, Field(strict=True, ge=0, le=DAY)] = 0
+    grace: Annotated[int, Field(strict=True, ge=0, le=DAY)] = 60
     ahead: Annotated[int, Field(strict=True, ge=0, le=365 * DAY)] = 300
     gap: Annotated[int, Field(strict=True, ge=0, le=365 * DAY)] = 3 * DAY
     on_rejected: Literal["count", "stop"] = "count"
@@ -189,7 +203,10 @@ class DetectorSettings(Section):
 
     def shape(self) -> dict[str, Any]:
         """What a stored state depends on, as plain data."""
-        return {"windows": self.windows.model_dump(), "order": [self.lateness, self.ahead, self.gap]}
+        return {
+            "windows": self.windows.model_dump(),
+            "order": [self.lateness, self.grace, self.ahead, self.gap],
+        }
 
 
 def load_detector_settings(path: Path) -> DetectorSettings:

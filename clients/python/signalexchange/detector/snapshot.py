@@ -4,9 +4,9 @@ Invariants: a file is put in place only after all of it is on the disk; what is 
 made with another key is refused, never half restored; its name says behind which batch of the journal it was
 made.
 
-Form: chunks of at most CHUNK bytes of JSON lines, compressed (RFC 1950) and sealed: 4 bytes of length (big
-endian) ‖ 12-byte random nonce ‖ AES-256-GCM (NIST SP 800-38D), whose associated data is the batch's number,
-the chunk's number and whether it is the last (8 + 8 + 1 bytes).
+Form: JSON lines, cut into chunks of CHUNK bytes (the last holds what is left), each compressed (RFC 1950) and
+sealed: 4 bytes of length (big endian) ‖ 12-byte random nonce ‖ AES-256-GCM (NIST SP 800-38D), whose
+associated data is the batch's number, the chunk's number and whether it is the last (8 + 8 + 1 bytes).
 """
 
 import json
@@ -29,8 +29,6 @@ NAME: Final = re.compile(r"snapshot-([0-9]{16})")
 TEMPORARY: Final = ".snapshot."
 """What the name of a snapshot begins with while it is written."""
 CHUNK: Final = 1 << 20
-MAX_CHUNK: Final = 1 << 30
-"""Of what a chunk unpacks to: a learner's rows are one record."""
 
 
 def write_snapshot(folder: Path, secret: bytes, batch: int, records: Iterable[Any]) -> Path:
@@ -82,39 +80,62 @@ def _snapshots(folder: Path) -> Iterator[tuple[int, Path]]:
 
 def _write(file: BinaryIO, secret: bytes, batch: int, records: Iterable[Any]) -> None:
     aead = AESGCM(_key(secret))
-    number, lines, size = 0, list[bytes](), 0
+    number, kept = 0, bytearray()
 
-    def seal(last: bool) -> None:
+    def seal(chunk: bytes | bytearray | memoryview, last: bool) -> None:
         nonce = secrets.token_bytes(NONCE_SIZE)
-        sealed = aead.encrypt(nonce, zlib.compress(b"".join(lines), 1), _place(batch, number, last))
+        sealed = aead.encrypt(nonce, zlib.compress(chunk, 1), _place(batch, number, last))
         file.write(len(sealed).to_bytes(4, "big") + nonce + sealed)
 
     for record in records:
-        line = json.dumps(record, separators=(",", ":"), allow_nan=False).encode() + b"\n"
-        lines.append(line)
-        size += len(line)
-        if size >= CHUNK:
-            seal(last=False)
-            number, lines, size = number + 1, [], 0
-    seal(last=True)
+        # A line may be long: a learner's rows are one record.
+        kept += json.dumps(record, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+        start = 0
+        with memoryview(kept) as view:
+            while len(kept) - start > CHUNK:
+                seal(view[start : start + CHUNK], last=False)
+                number, start = number + 1, start + CHUNK
+        del kept[:start]
+    seal(kept, last=True)
 
 
 def _read(path: Path, secret: bytes, batch: int) -> Iterator[Any]:
+    kept: list[bytes] = []
+    """Chunks of a line that goes on."""
+    for chunk in _chunks(path, secret, batch):
+        first, *lines = chunk.split(b"\n")
+        kept.append(first)
+        if lines:
+            yield _record(b"".join(kept), path)
+            for line in lines[:-1]:
+                yield _record(line, path)
+            kept = [lines[-1]]
+    if any(kept):
+        raise MalformedError(f"{path}: its last line has no end")
+
+
+def _record(line: bytes, path: Path) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        raise MalformedError(f"{path}: a line that is not JSON") from None
+
+
+def _chunks(path: Path, secret: bytes, batch: int) -> Iterator[bytes]:
     aead = AESGCM(_key(secret))
     try:
         with path.open("rb") as file:
             left = os.fstat(file.fileno()).st_size
             number = 0
-            while left:
+            while left or not number:
                 head = file.read(4 + NONCE_SIZE)
-                sealed = file.read(int.from_bytes(head[:4], "big"))
-                left -= len(head) + len(sealed)
-                place = _place(batch, number, left == 0)
-                for line in _unpacked(aead, head[4:], sealed, place, path).split(b"\n")[:-1]:
-                    yield json.loads(line)
+                left -= len(head)
+                # What is altered may say any length: no more than there is is made room for.
+                if (size := int.from_bytes(head[:4], "big")) > left:
+                    raise VerificationError(f"{path}: cut short, or altered")
+                left -= size
+                yield _unpacked(aead, head[4:], file.read(size), _place(batch, number, left == 0), path)
                 number += 1
-            if number == 0:
-                raise VerificationError(f"{path}: empty")
     except OSError as error:
         raise ConfigError(f"{path}: can't be read: {error.strerror}") from None
 
@@ -125,9 +146,12 @@ def _unpacked(aead: AESGCM, nonce: bytes, sealed: bytes, place: bytes, path: Pat
     except (InvalidTag, ValueError):
         raise VerificationError(f"{path}: made with another key, cut short, or altered") from None
     unpacker = zlib.decompressobj()
-    data = unpacker.decompress(packed, MAX_CHUNK)
+    try:
+        data = unpacker.decompress(packed, CHUNK)
+    except zlib.error:
+        raise MalformedError(f"{path}: a chunk that can't be unpacked") from None
     if not unpacker.eof:
-        raise MalformedError(f"{path}: a chunk of more than {MAX_CHUNK} bytes")
+        raise MalformedError(f"{path}: a chunk of more than {CHUNK} bytes")
     return data
 
 
