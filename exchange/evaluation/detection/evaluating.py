@@ -40,7 +40,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What came of one set of transactions, `comparable` to those of the figures that are published.
+    """What came of one set of transactions, `comparable` to those the reference figures are of.
     `exchange` counts signals, terminals asked about and answers with
     something in them; `models` says of each way how many models took over of how many tried."""
 
