@@ -1,8 +1,10 @@
 """The detectors' evaluation end to end on little data, on a real exchange."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pyarrow.parquet
@@ -70,3 +72,48 @@ def test_it_says_what_to_install(library: str) -> None:
     assert done.stderr == (
         f"Error: the evaluation needs {library}: install partner-signal-exchange with its extra [demo]\n"
     )
+
+
+LEARNING = """
+import sys
+import time
+from pathlib import Path
+import numpy as np
+from rich.console import Console
+from signalexchange.detector.trial import Settings
+from exchange.evaluation.detection.evaluating import decided
+from exchange.evaluation.detection.plan import ROW, Plan
+from exchange.evaluation.detection.watching import Watched, read_payments
+from exchange.replay.books import keep
+from exchange.replay.generator import START, Size, generate
+from exchange.replay.transactions import DAY
+
+folder = Path(sys.argv[1])
+keep(generate(1, Size(customers=60, terminals=20, days=40, compromised_a_day=0.5)), folder / "books.parquet")
+payments = list(read_payments(folder / "books.parquet"))
+rows = np.random.default_rng(1).normal(size=(len(payments), len(ROW)))
+Watched.of(payments, rows.astype(np.float32)).write(folder / "rows.npz")
+plan = Plan(evaluated=10, learning=0, settings=Settings(held_out=4 * DAY, frauds=2, rounds=5_000))
+decided([folder / "rows.npz"], folder / "books.parquet", plan, START, 40, Console())
+"""
+
+
+def children(pid: int) -> list[int]:
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(word) for word in path.read_text().split()] if path.exists() else []
+
+
+def test_an_interruption_ends_every_process_that_learns(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", LEARNING, str(tmp_path)], stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while not (learning := children(process.pid)):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) != 0
+        assert not any(Path(f"/proc/{pid}").exists() for pid in learning)
+    finally:
+        process.kill()
+        process.wait()

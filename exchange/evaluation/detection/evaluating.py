@@ -5,14 +5,16 @@ own process; only scores are put together.
 """
 
 import asyncio
+import multiprocessing
 import os
 import signal
 import tempfile
 import time
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from rich.console import Console
@@ -65,7 +67,7 @@ def evaluate(source: str, comparable: bool, table: Table, plan: Plan, console: C
         folder = Path(name)
         keep(table, folder / "all.parquet")
         files, counts = asyncio.run(_interruptible(table, folder, plan, console))
-        decided = _decided(files, folder / "all.parquet", plan, first, days, console)
+        found = decided(files, folder / "all.parquet", plan, first, days, console)
         members = [Watched.read(path) for path in files]
     ids = np.concatenate([each.ids for each in members])
     times = np.concatenate([each.times for each in members])
@@ -76,12 +78,12 @@ def evaluate(source: str, comparable: bool, table: Table, plan: Plan, console: C
         np.concatenate([each.frauds for each in members])[order],
         np.concatenate([each.scenarios for each in members])[order],
     )
-    pooled_ids, pooled = decided["pooled", 0]
+    pooled_ids, pooled = found["pooled", 0]
     if not np.array_equal(ids[order], pooled_ids):
         raise ValueError("the members' payments are not those of the whole file")
     scores: dict[Way, Scores] = {"rules": np.concatenate([by_rules(each) for each in members])[order]}
     for way in ("alone", "exchange"):
-        each_member = [decided[way, issuer][1].scores for issuer in range(ISSUERS)]
+        each_member = [found[way, issuer][1].scores for issuer in range(ISSUERS)]
         scores[way] = np.concatenate(each_member)[order]
     scores["pooled"] = pooled.scores
     windows = []
@@ -98,7 +100,7 @@ def evaluate(source: str, comparable: bool, table: Table, plan: Plan, console: C
             )
         )
     models: dict[Way, tuple[int, int]] = {}
-    for (way, _), (_, each) in decided.items():
+    for (way, _), (_, each) in found.items():
         taken, tried = models.get(way, (0, 0))
         models[way] = taken + each.models, tried + each.trials
     return Evaluated(
@@ -113,6 +115,8 @@ def evaluate(source: str, comparable: bool, table: Table, plan: Plan, console: C
     )
 
 
+_LOOK_SECONDS: Final = 0.5
+_ENDING: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 _Key = tuple[Way, int]
 _Found = tuple["np.ndarray[tuple[int], np.dtype[np.int64]]", Decided]
 
@@ -128,27 +132,51 @@ async def _interruptible(
     return await exchanged(table, folder, plan, console)
 
 
-def _decided(
+def decided(
     files: list[Path], whole: Path, plan: Plan, first: int, days: int, console: Console
 ) -> dict[_Key, _Found]:
-    """Ids and decisions, in order of time, by way and member, as many at once as there are processors."""
+    """Ids and decisions, in order of time, by way and member, as many at once as there are processors.
+
+    `files` are the members' (`Watched`), `whole` everybody's books. To be called in the main thread.
+    """
     found: dict[_Key, _Found] = {}
-    with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
-        # The longest first, so that no processor waits for it in the end.
-        futures = {pool.submit(_pooled, whole, plan, first, days): ("pooled", 0)}
-        for issuer, path in enumerate(files):
-            for way in ("alone", "exchange"):
-                future = pool.submit(_of_member, path, way == "exchange", plan, first, days)
-                futures[future] = way, issuer
-        try:
-            with Steps(console, "learning and deciding", len(futures), "models' histories") as steps:
-                for future in as_completed(futures):
-                    way, issuer = futures[future]
-                    found[way, issuer] = future.result()  # type: ignore[index]  # a Way
-                    steps.step(f"{WAYS[way]}: {found[way, issuer][1].last}")  # type: ignore[index]
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    stopped: list[int] = []
+    # Raised from a handler, an interruption could fall between a process and whoever is to end it.
+    before = {number: signal.signal(number, lambda number, _: stopped.append(number)) for number in _ENDING}
+    try:
+        with ProcessPoolExecutor(max_workers=os.cpu_count(), initializer=_alone) as pool:
+            # The longest first, so that no processor waits for it in the end.
+            futures: dict[Future[_Found], _Key] = {
+                pool.submit(_pooled, whole, plan, first, days): ("pooled", 0)
+            }
+            for issuer, path in enumerate(files):
+                futures[pool.submit(_of_member, path, False, plan, first, days)] = "alone", issuer
+                futures[pool.submit(_of_member, path, True, plan, first, days)] = "exchange", issuer
+            try:
+                with Steps(console, "learning and deciding", len(futures), "models' histories") as steps:
+                    pending = set(futures)
+                    while pending:
+                        done, pending = wait(pending, _LOOK_SECONDS, FIRST_COMPLETED)
+                        if stopped:
+                            raise KeyboardInterrupt
+                        for future in done:
+                            found[futures[future]] = future.result()
+                            steps.step(f"{WAYS[futures[future][0]]}: {future.result()[1].last}")
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                for process in multiprocessing.active_children():
+                    process.kill()
+                raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return found
+
+
+def _alone() -> None:
+    """In a process of the pool: when it ends is its parent's to say."""
+    for number in _ENDING:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _of_member(path: Path, with_exchange: bool, plan: Plan, first: int, days: int) -> _Found:

@@ -14,7 +14,7 @@ from exchange.evaluation.detection.plan import Plan
 from exchange.replay.generator import Size, generate
 from exchange.replay.transactions import Table, days_of, load
 
-OWN_DATA = Size(customers=800, terminals=1_000, days=91, compromised_a_day=0.5, leaked_a_day=0.5)
+OWN_DATA = Size(customers=800, terminals=1_000, days=91, compromised_a_day=1.0, leaked_a_day=0.8)
 SEED = 1
 
 
