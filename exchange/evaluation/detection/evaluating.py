@@ -164,8 +164,11 @@ def decided(
                             steps.step(f"{WAYS[futures[future][0]]}: {future.result()[1].last}")
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
-                for process in multiprocessing.active_children():
+                learning = multiprocessing.active_children()
+                for process in learning:
                     process.kill()
+                for process in learning:
+                    process.join()
                 raise
     finally:
         for number, handler in before.items():
