@@ -13,6 +13,7 @@ import click
 
 from exchange.cli.ceremony import ceremony_group
 from exchange.cli.deployment import init
+from exchange.cli.replay import replay
 from exchange.cli.roster import key, roster
 from exchange.cli.serving import custodian, serve
 from exchange.cli.trials import demo, evaluate, evaluate_detector, scenario
@@ -25,5 +26,5 @@ def main() -> None:
 
 
 _TRIALS = (demo, scenario, evaluate, evaluate_detector)
-for _command in (init, serve, custodian, ceremony_group, roster, key, *_TRIALS):
+for _command in (init, serve, custodian, ceremony_group, roster, key, replay, *_TRIALS):
     main.add_command(_command)

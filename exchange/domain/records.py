@@ -355,5 +355,7 @@ class Delta:
     """Places of signals that their issuer's group refutes."""
     disputed: list[tuple[int, int]] = field(default_factory=list)
     """(until when a dispute caps advice, in Unix seconds, 0 for no longer; place of the signal)."""
+    learned: int = 0
+    """Version of the learned parameters that is in force from now on; 0: unchanged."""
     matched_to: int = 0
     """Matching has taken every entry below this index into account; 0: unchanged."""

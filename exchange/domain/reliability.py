@@ -38,10 +38,25 @@ class Posterior:
         self.owner = owner
         self._verdicts: dict[str, tuple[int, int]] = {}
 
+    def copy(self) -> "Posterior":
+        """Another one with the same verdicts."""
+        copied = Posterior(self.prior, self.owner)
+        copied._verdicts = dict(self._verdicts)
+        return copied
+
     def add(self, group: str, confirmed: int, refuted: int) -> None:
         """Take in a group's verdicts."""
         before = self._verdicts.get(group, (0, 0))
         self._verdicts[group] = before[0] + confirmed, before[1] + refuted
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Posterior) and (self.prior, self.owner, self._verdicts) == (
+            other.prior,
+            other.owner,
+            other._verdicts,
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # verdicts are added
 
     @property
     def groups(self) -> Iterable[str]:
@@ -108,7 +123,8 @@ NO_OUTCOMES: Final = Factors({}, {})
 
 
 class Reliability:
-    """All posteriors. `group_of` gives the controlling group under which a party counts, or None."""
+    """All posteriors; never changes. `group_of` gives the controlling group under which a party counts, or
+    None."""
 
     def __init__(
         self, prior: Prior, group_of: Callable[[str], str | None], tallies: Iterable[Tally] = ()
@@ -125,17 +141,31 @@ class Reliability:
             self._take(tally)
         self.factors = self._factors(None)
 
-    def add(self, tallies: Iterable[Tally]) -> None:
-        """Take in more verdicts."""
+    def plus(self, tallies: Iterable[Tally]) -> "Reliability":
+        """What is known with more verdicts. Only what they are about is copied: each report comes here."""
+        more = Reliability(self._prior, self._group_of)
+        more._groups, more._codes = dict(self._groups), dict(self._codes)
+        more._tallies, more.reporters = dict(self._tallies), set(self.reporters)
         for tally in tallies:
-            self._take(tally)
-        self._without = {}
-        self.factors = self._factors(None)
+            for known, name in ((more._groups, self._group_of(tally.issuer)), (more._codes, tally.code)):
+                if name in known:
+                    known[name] = known[name].copy()
+            more._take(tally)
+        more.factors = more._factors(None)
+        return more
+
+    def tally(self, issuer: str, code: str, reporter: str) -> Tally:
+        """What was taken in of these, added up."""
+        return Tally(issuer, code, reporter, *self._tallies.get((issuer, code, reporter), (0, 0)))
+
+    def says_the_same(self, other: "Reliability") -> bool:
+        """Whether the same outcomes count for the same groups and codes, whatever group is left out."""
+        return self._groups == other._groups and self._codes == other._codes
 
     @property
     def tallies(self) -> list[Tally]:
-        """All that was taken in, added up."""
-        return [Tally(*names, *counts) for names, counts in self._tallies.items()]
+        """All that was taken in, added up; ascending."""
+        return [Tally(*names, *counts) for names, counts in sorted(self._tallies.items())]
 
     def trust(self, group: str) -> int:
         """Factor of an issuing group, in permille."""

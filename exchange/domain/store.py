@@ -186,5 +186,8 @@ class Store(Protocol):
     async def tallies(self) -> list[Tally]:
         """All tallies of verdicts."""
 
+    async def learned(self) -> int:
+        """Version of the learned parameters; 0 before the first."""
+
     async def secret(self, name: str) -> bytes:
         """A random 32-byte secret of this database, made at first use."""

@@ -13,13 +13,13 @@ from typing import Final
 from google.protobuf.message import DecodeError
 from signalexchange.envelope import MAX_SIGNAL_SIZE, NONCE_SIZE
 from signalexchange.roster import Party
-from signalexchange.rulebook import MAX_BATCH, Code, Purpose, Rulebook
+from signalexchange.rulebook import MAX_BATCH, Code, Purpose, Rulebook, audience_mask
 from signalexchange.v1.error_reason_pb2 import ErrorReason
 from signalexchange.v1.identifier_pb2 import PartyKind, SubjectToken
 from signalexchange.v1.signal_pb2 import BatchStatement, Signal, SignalEnvelope
 
 from exchange.domain.matching.observation import Role
-from exchange.domain.records import NewSignal, place
+from exchange.domain.records import Link, NewSignal, place
 from exchange.domain.refusal import Refusal, invalid
 
 TOKEN_SIZE: Final = 32
@@ -75,6 +75,27 @@ class ValidSignal:
         if message.HasField("counterparty"):
             return message.subject.value, message.counterparty.value
         return (message.subject.value,)
+
+    def link_rows(self, at: int, issuer: str) -> list[Link]:
+        """Its links at its place, both ways: whoever asks for either token finds the issuer's signals on the
+        other."""
+        message = self.message
+        audience = audience_mask(tuple(message.audience))
+        return [
+            Link(
+                token.value,
+                token.type,
+                token.epoch,
+                other.value,
+                issuer,
+                audience,
+                message.tlp,
+                at,
+                message.expires_at,
+            )
+            for link in message.links
+            for token, other in ((link, message.subject), (message.subject, link))
+        ]
 
     def row(self, entry: int, position: int, issuer: str, echo: bool) -> NewSignal:
         """The row of the signal at its place in the log; `echo` says that its issuer's group had been shown

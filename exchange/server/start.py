@@ -21,6 +21,7 @@ from exchange.server.config import HubConfig
 from exchange.storage.sqlite import SqliteStore
 from exchange.usecases import enrol
 from exchange.usecases.exchange import Exchange
+from exchange.usecases.learning import Adopt
 from exchange.usecases.writer import Writer
 
 
@@ -79,8 +80,17 @@ async def open_exchange(
             raise ConfigError(f"rulebook: {config.rulebook}: {error}") from None
         membership = await enrol.found(writer, genesis, rulebook)
     exchange = Exchange(
-        store, writer, clock.now, config.origin, membership, manifest, tallies=await store.tallies()
+        store,
+        writer,
+        clock.now,
+        config.origin,
+        membership,
+        manifest,
+        tallies=await store.tallies(),
+        version=await store.learned(),
     )
+    if exchange.reliability.tallies and not exchange.learning.learned.version:
+        await writer.submit(Adopt(exchange.learning, await store.matched_to()))
     try:
         await exchange.matching.start(clock.now(), report)
     except MalformedError as error:

@@ -60,6 +60,11 @@ class OutcomeReader(Reader):
         rows = await self._rows("SELECT issuer, code, reporter, confirmed, refuted FROM tallies")
         return [Tally(*row) for row in rows]
 
+    async def learned(self) -> int:
+        """Version of the learned parameters."""
+        row = await self._one("SELECT value FROM meta WHERE name = 'learned'")
+        return int(row[0])
+
 
 def outcome_statements(delta: Delta) -> Iterator[Statement]:
     """What writes the effects of outcomes on signals and tallies."""
@@ -74,3 +79,5 @@ def outcome_statements(delta: Delta) -> Iterator[Statement]:
             " SET confirmed = confirmed + excluded.confirmed, refuted = refuted + excluded.refuted",
             tally,
         )
+    if delta.learned:
+        yield "UPDATE meta SET value = ? WHERE name = 'learned'", (delta.learned,)

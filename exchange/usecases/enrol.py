@@ -127,6 +127,7 @@ class Propose(Change[ProposeRosterVersionResponse]):
         self._party = party
         self._request = request
         self._next: Membership | None = None
+        self._learned = exchange.learning.learned
         self._time = 0
 
     def decide(self, proposal: Proposal) -> tuple[ProposeRosterVersionResponse, Receipt]:
@@ -154,6 +155,7 @@ class Propose(Change[ProposeRosterVersionResponse]):
             (*membership.entries, index),
             {m: entry for m, entry in membership.suspended.items() if m not in lifted},
         )
+        self._learned = self._exchange.learning.propose(proposal, membership=self._next)
         self._time = proposal.now
         response = ProposeRosterVersionResponse(receipt=Receipt(index=index))
         return response, response.receipt
@@ -161,7 +163,7 @@ class Propose(Change[ProposeRosterVersionResponse]):
     def applied(self) -> None:
         """Put the version in force."""
         if self._next is not None:
-            self._exchange.install(self._next, self._next.entries[-1], self._time)
+            self._exchange.install(self._next, self._learned, self._next.entries[-1], self._time)
 
 
 def _log_version(proposal: Proposal, roster: Roster, note: bytes, rulebook: bytes, proposer: str) -> int:
@@ -186,6 +188,7 @@ class Suspend(Change[SuspendMemberResponse]):
         self._party = party
         self._request = request
         self._next: Membership | None = None
+        self._learned = exchange.learning.learned
         self._time = 0
 
     def decide(self, proposal: Proposal) -> tuple[SuspendMemberResponse, Receipt]:
@@ -208,6 +211,7 @@ class Suspend(Change[SuspendMemberResponse]):
                 membership.entries,
                 {**membership.suspended, member: index},
             )
+            self._learned = self._exchange.learning.propose(proposal, membership=self._next)
         self._time = proposal.now
         response = SuspendMemberResponse(receipt=Receipt(index=index))
         return response, response.receipt
@@ -215,4 +219,5 @@ class Suspend(Change[SuspendMemberResponse]):
     def applied(self) -> None:
         """Put it in force."""
         if self._next is not None:
-            self._exchange.install(self._next, self._next.suspended[self._request.member], self._time)
+            entry = self._next.suspended[self._request.member]
+            self._exchange.install(self._next, self._learned, entry, self._time)

@@ -5,15 +5,17 @@ version or suspension that makes it has been committed.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import InitVar, dataclass, field
 
 from signalexchange.manifest import KeyManifest
 from signalexchange.roster import Party
 
+from exchange.domain.learned import Learned
 from exchange.domain.membership import Membership
 from exchange.domain.reliability import Reliability, Tally
 from exchange.domain.store import Store
+from exchange.usecases.learning import Learning
 from exchange.usecases.matching import Matching
 from exchange.usecases.writer import Writer
 
@@ -33,27 +35,31 @@ class Exchange:
     on_membership: list[Callable[[], None]] = field(default_factory=list)
     """Called after the membership has changed."""
     tallies: InitVar[Sequence[Tally]] = ()
-    reliability: Reliability = field(init=False)
+    version: InitVar[int] = 0
+    """Version of the learned parameters, as last committed."""
+    learning: Learning = field(init=False)
     """What committed outcomes say of groups and codes, under the membership in force."""
 
     matching: Matching = field(init=False)
     """Joins what is committed; it is begun by whoever opens the exchange."""
 
-    def __post_init__(self, tallies: Sequence[Tally]) -> None:
-        self._weigh(tallies)
-        self.matching = Matching(self.store, self.writer, lambda: self.membership, lambda: self.reliability)
+    def __post_init__(self, tallies: Sequence[Tally], version: int) -> None:
+        self.learning = Learning(version, self.membership, tallies)
+        self.matching = Matching(self.store, self.writer, lambda: self.membership, self.learning)
 
-    def install(self, membership: Membership, entry: int, now: int) -> None:
-        """Put in force the membership that an entry committed at `now` (Unix seconds)."""
+    @property
+    def reliability(self) -> Reliability:
+        """Whom outcomes say to believe."""
+        return self.learning.reliability
+
+    def install(self, membership: Membership, learned: Learned, entry: int, now: int) -> None:
+        """Put in force the membership that an entry committed at `now` (Unix seconds), and what is learned
+        under it."""
         before, self.membership = self.membership, membership
-        self._weigh(self.reliability.tallies)
+        self.learning.install(learned, membership)
         self.matching.membership_changed(before, entry, now)
         for callback in self.on_membership:
             callback()
-
-    def _weigh(self, tallies: Iterable[Tally]) -> None:
-        prior = self.membership.rulebook.matching.reliability
-        self.reliability = Reliability(prior, self.membership.counted_group, tallies)
 
     def epoch_valid(self, type_: int, epoch: int, now: int) -> bool:
         """Whether tokens of the type and epoch are accepted at `now` (Unix seconds)."""

@@ -9,12 +9,12 @@ import asyncio
 import os
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import ClassVar, Self
+from typing import ClassVar, Final, NamedTuple, Self
 
 from signalexchange.roster import Party
 from signalexchange.rulebook import Purpose
 from signalexchange.v1.identifier_pb2 import Receipt
-from signalexchange.v1.log_entry_pb2 import ENTRY_TYPE_LOOK_UP, AccessEntry
+from signalexchange.v1.log_entry_pb2 import ENTRY_TYPE_LOOK_UP, AccessEntry, SignalPosition
 from signalexchange.v1.signal_pb2 import TLP_AMBER_STRICT
 from signalexchange.v1.signal_service_pb2 import (
     LookUpSubjectsRequest,
@@ -25,14 +25,29 @@ from signalexchange.v1.signal_service_pb2 import (
 
 from exchange.domain.matching.advice import matched
 from exchange.domain.matching.confidence import NAMES
+from exchange.domain.membership import Membership
 from exchange.domain.records import Hit, ShownToken
-from exchange.domain.scoring import DAY, Evidence, Matched, assess
+from exchange.domain.scoring import DAY, Matched, assess
 from exchange.domain.store import Store
 from exchange.domain.validation import allowed_purpose, check_tokens, check_type_and_epoch
+from exchange.domain.visible import visible
 from exchange.usecases.exchange import Exchange
+from exchange.usecases.matching import Progress
 from exchange.usecases.writer import Change, Proposal
 
-SALT_SIZE = 16
+SALT_SIZE: Final = 16
+ATTEMPTS: Final = 2
+"""How often matches are read to catch matching at rest."""
+
+
+class Matches(NamedTuple):
+    """By token: the matches that count in an answer; and where matching stood when they were read, None where
+    it moved on meanwhile."""
+
+    by_token: dict[bytes, list[Matched]]
+    progress: Progress | None = None
+    membership: Membership | None = None
+    learned: int = 0
 
 
 async def look_up(exchange: Exchange, party: Party, request: LookUpSubjectsRequest) -> LookUpSubjectsResponse:
@@ -44,15 +59,18 @@ async def look_up(exchange: Exchange, party: Party, request: LookUpSubjectsReque
 
 async def _matches(
     exchange: Exchange, party: Party, request: LookUpSubjectsRequest, purpose: Purpose
-) -> dict[bytes, list[Matched]]:
-    """By token: the matches that count in the answer. Worked out before the look-up is queued: a match of
-    hundreds takes long, and others would wait for it in the writer."""
-    matcher, now = exchange.matching.matcher, exchange.clock()
+) -> Matches:
+    """The matches that count. Worked out before the look-up is queued: a match of hundreds takes long, and
+    others would wait for it in the writer."""
+    matching, now = exchange.matching, exchange.clock()
+    matcher = matching.matcher
+    named = [token for token in request.tokens if token in matcher.named]
+    if not named:
+        return Matches({})
     found: dict[bytes, list[Matched]] = {}
-    if not matcher.named:
-        return found
-    for token in request.tokens:
-        if token in matcher.named:
+    for _ in range(ATTEMPTS):
+        before, membership, learned = matching.progress, exchange.membership, exchange.learning.learned
+        for token in named:
             counted = (
                 matched(matcher, match, token, party.group, TLP_AMBER_STRICT, now)
                 for match in matcher.of(token)
@@ -61,7 +79,15 @@ async def _matches(
             )
             found[token] = [match for match in counted if match is not None]
             await asyncio.sleep(0)
-    return found
+        # What was worked out is kept: once more costs little.
+        same = (before, membership, learned) == (
+            matching.progress,
+            exchange.membership,
+            exchange.learning.learned,
+        )
+        if same and before is not None:
+            return Matches(found, matching.reach(before), membership, learned.version)
+    return Matches(found)
 
 
 def check_asking(
@@ -87,7 +113,7 @@ class LookUp(Change[LookUpSubjectsResponse]):
         exchange: Exchange,
         party: Party,
         request: LookUpSubjectsRequest,
-        matches: dict[bytes, list[Matched]],
+        matches: Matches,
     ) -> None:
         self._exchange = exchange
         self._party = party
@@ -110,20 +136,23 @@ class LookUp(Change[LookUpSubjectsResponse]):
         party = membership.standing(self._party.id)
         # The rules in force now, should they have changed while the look-up waited.
         purpose = allowed_purpose(membership.rulebook, self._request.purpose, party.kind)
+        learned = self._exchange.learning.learned
+        asked = self._request.type, self._request.epoch
+        by_token = self._matches.by_token
         subjects: list[SubjectRisk] = []
-        if self._hits or self._matches:
+        if self._hits or by_token:
             for token in self._tokens:
                 hits = self._hits.get(token)
-                if not hits and token not in self._matches:
+                if not hits and token not in by_token:
                     continue
                 risk = assess(
                     token,
-                    self._visible(hits, party, purpose, proposal.now) if hits else (),
+                    visible(hits, membership, party, purpose, asked, proposal.now) if hits else (),
                     membership.rulebook,
                     purpose,
                     proposal.now,
-                    self._exchange.reliability,
-                    self._matches.get(token, ()),
+                    learned.reliability,
+                    by_token.get(token, ()),
                 )
                 if risk is not None:
                     subjects.append(risk)
@@ -131,49 +160,35 @@ class LookUp(Change[LookUpSubjectsResponse]):
             day = proposal.now // DAY
             proposal.delta.shown.extend(ShownToken(risk.token, party.group, day) for risk in subjects)
         salt = os.urandom(SALT_SIZE)
-        index = proposal.log(
-            ENTRY_TYPE_LOOK_UP,
-            party.id,
-            access_record(self._request, self._tokens, subjects, salt),
-            shown=len(subjects),
-        )
+        entry = access_record(self._request, self._tokens, subjects, salt)
+        self._say_how(entry, subjects, membership, learned.version)
+        index = proposal.log(ENTRY_TYPE_LOOK_UP, party.id, entry.SerializeToString(), shown=len(subjects))
         response = LookUpSubjectsResponse(
             subjects=subjects,
-            model_version=membership.rulebook.model.version,
+            model_version=learned.name(membership.rulebook),
             receipt=Receipt(index=index),
             access_salt=salt,
         )
         return response, response.receipt
 
-    def _visible(self, hits: list[Hit], party: Party, purpose: Purpose, now: int) -> list[Evidence]:
-        membership = self._exchange.membership
-        asked = (self._request.type, self._request.epoch)
-        kind = party.kind_value
-        # By place: two links may lead to one signal, which counts once, under the milder marking.
-        visible: dict[int, Evidence] = {}
-        for hit in hits:
-            group = membership.counted_group(hit.issuer)
-            if group is None or group == party.group or (hit.type, hit.epoch) != asked:
-                continue
-            if (
-                hit.code in purpose.code_set
-                and (hit.audience == 0 or hit.audience >> kind & 1)
-                and (hit.link_audience == 0 or hit.link_audience >> kind & 1)
-            ):
-                tlp = max(hit.tlp, hit.link_tlp)
-                known = visible.get(hit.place)
-                if known is None or tlp < known.tlp:
-                    visible[hit.place] = Evidence(
-                        group,
-                        hit.code,
-                        hit.confidence,
-                        hit.grade,
-                        tlp,
-                        hit.last_seen,
-                        bool(hit.echo),
-                        hit.disputed_until > now,
-                    )
-        return list(visible.values())
+    def _say_how(
+        self, entry: AccessEntry, subjects: Sequence[SubjectRisk], membership: Membership, learned: int
+    ) -> None:
+        """What a replay compares with, and what it can't know else."""
+        entry.learned = learned
+        if not subjects:
+            return
+        entry.scores.extend([risk.score for risk in subjects])
+        entry.advice.extend([risk.advice for risk in subjects])
+        matches = self._matches
+        if matches.by_token:
+            entry.matched.extend(at for at, risk in enumerate(subjects) if matches.by_token.get(risk.token))
+            # Under the rules and the reliability that the rest of the answer is by.
+            same = membership is matches.membership and learned == matches.learned
+            if entry.matched and matches.progress is not None and same:
+                at, position, day = matches.progress
+                entry.matched_to.CopyFrom(SignalPosition(index=at, position=position))
+                entry.matched_day = day
 
 
 def access_record(
@@ -181,7 +196,7 @@ def access_record(
     tokens: Sequence[bytes],
     subjects: Sequence[SubjectRisk] | None,
     salt: bytes,
-) -> bytes:
+) -> AccessEntry:
     """The AccessEntry of a look-up, or of a subscription where `subjects` is None.
 
     `salt` goes to the caller alone: stored, it would let whoever reads the record try tokens on its digests.
@@ -197,4 +212,4 @@ def access_record(
         entry.hits = b"".join([risk.token for risk in subjects])
         answer = b"".join([risk.SerializeToString(deterministic=True) for risk in subjects])
         entry.answer_digest = sha256(salt + answer).digest()
-    return entry.SerializeToString()
+    return entry

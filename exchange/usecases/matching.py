@@ -12,7 +12,7 @@ import gc
 import os
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Collection, Sequence, Set
-from typing import Final
+from typing import Final, NamedTuple
 
 from signalexchange.v1.error_reason_pb2 import ErrorReason
 from signalexchange.v1.signal_pb2 import Signal
@@ -28,6 +28,7 @@ from exchange.domain.refusal import Refusal
 from exchange.domain.reliability import Reliability
 from exchange.domain.store import Store
 from exchange.usecases.items import Accepted, Gone, Item, Named, Rules, Standing, weight
+from exchange.usecases.learning import Learning
 from exchange.usecases.record_matches import Pending, RecordMatches, tallies_of
 from exchange.usecases.writer import Writer, unavailable
 
@@ -46,6 +47,15 @@ UNWRITTEN: Final = 2_000
 RETRY: Final = 1.0
 
 
+class Progress(NamedTuple):
+    """What matching has taken into account: every entry below an index, of the batch there what comes before
+    a position; and the day (Unix seconds / 86,400) by which it let go of what is past its window."""
+
+    entry: int
+    position: int
+    day: int
+
+
 class Matching:
     """The matcher, its queue and its task: begun by `start`, ended by `stop`."""
 
@@ -54,12 +64,13 @@ class Matching:
         store: Store,
         writer: Writer,
         membership: Callable[[], Membership],
-        reliability: Callable[[], Reliability],
+        learning: Learning,
     ) -> None:
         self._store = store
         self._writer = writer
         self._membership = membership
-        self._reliability = reliability
+        self._learning = learning
+        learning.on_change = self._believe
         self._queue: deque[Item] = deque()
         self._arrived = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -71,6 +82,10 @@ class Matching:
         self._day = 0
         self._now = 0
         self._counted: dict[int, tuple[int, int]] = {}
+        self._place = 0
+        self._rebuilt = 0
+        self._amid = False
+        self._working = False
         self._report: Callable[[str, Exception], None] = lambda event, error: None
         self.matcher = Matcher(membership().rulebook.matching, lambda: os.urandom(16))
         self.naming = Naming()
@@ -82,6 +97,24 @@ class Matching:
         """How many matches are stored, by Pattern and MatchStatus."""
         self.lock = asyncio.Lock()
         """Held while matches in memory are ahead of storage."""
+
+    @property
+    def progress(self) -> Progress | None:
+        """Where matching stands; None while that isn't what a replay of the log comes to: amid verdicts of
+        one report, or until all is taken in that was waiting when storage was read."""
+        if self._amid or self._taken < self._rebuilt:
+            return None
+        return Progress(self._place // POSITIONS, self._place % POSITIONS, self._day)
+
+    def reach(self, progress: Progress) -> Progress:
+        """The same place to a replay, as far as the log goes: where nothing waits it tells nobody which entry
+        was the last for matching."""
+        if self._working or self._taken < self._put:
+            return progress
+        return progress._replace(entry=self._writer.head.tree.size, position=0)
+
+    def _believe(self, reliability: Reliability) -> None:
+        self.matcher.reliability = reliability
 
     # --- what others hand over
 
@@ -107,6 +140,7 @@ class Matching:
         for member in after.members:
             if before.counted_group(member) != after.counted_group(member):
                 self.put(Standing(entry, now, member))
+        self._rebuilt = self._put
 
     def knows(self, group: str, token: bytes) -> bool:
         """Whether a group told of a token by itself: what it tells now is no echo of what it was shown."""
@@ -152,6 +186,10 @@ class Matching:
             self.put(Standing(matched_to, now, member))
         # Whoever took an interest just before the last end may not have been told.
         self._pending.interest.update(self.matcher.matches)
+        # All that is committed is taken into account then, what storage no longer had as well.
+        self.put(Named(self._writer.head.tree.size - 1, now, ()))
+        self._rebuilt = self._put
+        self._place = matched_to * POSITIONS
         self._arrived.set()
         self._task = asyncio.create_task(self._run())
 
@@ -180,7 +218,6 @@ class Matching:
 
     async def _part(self) -> Refusal | None:
         """Match a part of what waits and store what changed; the refusal where that can't be now."""
-        self.matcher.reliability = self._reliability()
         try:
             await self._match()
         except Exception as error:  # a defect: what failed is given up, the task lives on
@@ -189,7 +226,14 @@ class Matching:
             return None
         try:
             change = await RecordMatches.plan(
-                self.matcher, self.naming, self._store, self._membership(), self._pending, self._now
+                self.matcher,
+                self.naming,
+                self._store,
+                self._membership(),
+                self._learning,
+                self._pending,
+                self._now,
+                ahead=self.progress is None,
             )
             await self._writer.submit(change)
         except Refusal as refusal:
@@ -198,7 +242,6 @@ class Matching:
             self._report("matching-failed", error)
             return unavailable("what was matched could not be stored")
         self._count()
-        self._reliability().add(self._pending.tallies)
         self._unwritten = 0
         self._pending = Pending(self._pending.matched_to)
         return None
@@ -215,10 +258,12 @@ class Matching:
 
     async def _match(self) -> None:
         room = PART
-        while self._queue and room > 0:
+        # What one entry holds is taken whole: what is stored says "below this entry".
+        while self._queue and (room > 0 or self._amid):
             if isinstance(self._queue[0], Rules) and self._pending:
                 return  # storage must know it before it is read again
             item = self._queue.popleft()
+            self._working, self._amid = True, not isinstance(item, Accepted)
             self._taken += 1
             self.backlog -= weight(item)
             room -= max(1, weight(item))
@@ -231,6 +276,11 @@ class Matching:
                 self.naming.prune((self._day - self.matcher.rules.window_days) * DAY)
                 self._look_aside(set(self.aside))
             await self._take(item)
+            self._place = max(self._place, (item.entry + 1) * POSITIONS) if item.entry else self._place
+            self._working = False
+            self._amid = bool(self._queue) and 0 < item.entry == self._queue[0].entry
+            if self._amid:
+                await asyncio.sleep(0)
 
     async def _take(self, item: Item) -> None:
         match item:
@@ -242,10 +292,12 @@ class Matching:
             case Named():
                 self._interest(set(item.tokens))
             case Standing():
+                self._rebuilt = self._put
                 self._leave(self.naming.places_of(item.member), item.time, spend=False)
                 async for rows in self._stored(0, item.entry * POSITIONS):
                     await self._observe([row for row in rows if row[0].issuer == item.member], item.time)
             case Rules():
+                self._rebuilt = self._put
                 await self._restore(item.entry, item.time, ())
             case MatchVerdict():
                 match = self.matcher.matches.get(item.match_id)
@@ -262,6 +314,7 @@ class Matching:
                     seen.append(observation(row, signal, group))
                     self.naming.add(seen[-1], signal)
             self._absorb(self.matcher.observe(seen, now))
+            self._place = max(self._place, rows[: at + SLICE][-1][0].place + 1)
             tokens = {token for each in seen for token in tokens_of(each)}
             self._interest(tokens)
             self._look_aside(tokens)
@@ -314,7 +367,7 @@ class Matching:
         but for what the members `without` said."""
         membership = self._membership()
         self.matcher = Matcher(
-            membership.rulebook.matching, lambda: os.urandom(16), reliability=self._reliability()
+            membership.rulebook.matching, lambda: os.urandom(16), reliability=self._learning.reliability
         )
         self.naming = Naming()
         self._day = now // DAY

@@ -35,10 +35,12 @@ from signalexchange.v1.signal_service_pb2 import (
     SIGNAL_CHANGE_UPHELD,
 )
 
+from exchange.domain.learned import Learned
 from exchange.domain.records import MatchVerdict, Report, RoleSignal, SignalState, Status, VerdictRow
 from exchange.domain.refusal import Refusal, invalid
 from exchange.domain.reliability import Posterior, Tally
 from exchange.domain.store import Store
+from exchange.domain.verdicts import Effect, effect
 from exchange.usecases.audience import Audience
 from exchange.usecases.exchange import Exchange
 from exchange.usecases.items import Gone
@@ -202,6 +204,7 @@ class ReportOutcomes(Change[ReportOutcomesResponse]):
         self._known = Known(None, {}, set(), (), {})
         self._seen: dict[int, RoleSignal] = {}
         self._tallies: list[Tally] = []
+        self._learned: Learned | None = None
         self._matching: list[Gone | MatchVerdict] = []
         self.weight = len(statement.outcomes)
 
@@ -248,6 +251,7 @@ class ReportOutcomes(Change[ReportOutcomesResponse]):
                     MatchVerdict(index, proposal.now, id_, party.group, party.id, outcome.verdict)
                 )
         delta.tallies.extend(self._tallies)
+        self._learned = self._exchange.learning.propose(proposal, self._tallies)
         gone = [self._seen[place] for place in delta.refuted if place in self._seen]
         if gone:
             self._matching.append(leave_matching(self._exchange, gone, proposal, index))
@@ -266,21 +270,22 @@ class ReportOutcomes(Change[ReportOutcomesResponse]):
             return
         delta, now = proposal.delta, proposal.now
         own = membership.group(state.issuer) == party.group
-        if own and verdict == VERDICT_REFUTED:
-            if is_new:
+        match effect(verdict, own=own, is_new=is_new, disputed=bool(state.disputed_until)):
+            case Effect.REFUTED:
                 delta.refuted.append(state.place)
                 delta.events.extend(self._audience.news(state, SIGNAL_CHANGE_REFUTED, now))
-        elif own and state.disputed_until:
-            delta.disputed.append((0, state.place))
-            delta.events.extend(self._audience.news(state, SIGNAL_CHANGE_UPHELD, now))
-        elif verdict == VERDICT_REFUTED and is_new:
-            days = membership.rulebook.matching.dispute_days
-            delta.disputed.append((now + days * DAY, state.place))
-            if state.disputed_until <= now:
-                delta.events.extend(self._audience.news(state, SIGNAL_CHANGE_DISPUTED, now, party.id))
+            case Effect.UPHELD:
+                delta.disputed.append((0, state.place))
+                delta.events.extend(self._audience.news(state, SIGNAL_CHANGE_UPHELD, now))
+            case Effect.DISPUTED:
+                days = membership.rulebook.matching.dispute_days
+                delta.disputed.append((now + days * DAY, state.place))
+                if state.disputed_until <= now:
+                    delta.events.extend(self._audience.news(state, SIGNAL_CHANGE_DISPUTED, now, party.id))
 
     def applied(self) -> None:
         """Believe whom the verdicts say to believe, and hand on what matching must know."""
-        self._exchange.reliability.add(self._tallies)
+        if self._learned is not None:
+            self._exchange.learning.install(self._learned)
         for item in self._matching:
             self._exchange.matching.put(item)

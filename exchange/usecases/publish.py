@@ -15,7 +15,6 @@ from typing import Any, Final, Self
 from signalexchange.envelope import check_batch, open_batch, parse_statement
 from signalexchange.errors import MalformedError, VerificationError
 from signalexchange.roster import Party, kind_value
-from signalexchange.rulebook import audience_mask
 from signalexchange.v1.error_reason_pb2 import ErrorReason
 from signalexchange.v1.identifier_pb2 import Receipt
 from signalexchange.v1.log_entry_pb2 import BatchEntry, DeliveryEntry, EntryType
@@ -30,7 +29,6 @@ from exchange.domain.records import (
     Batch,
     Delivery,
     Event,
-    Link,
     RoleSignal,
     ShownToken,
     Subscription,
@@ -221,7 +219,7 @@ class Publish(Change[PublishSignalsResponse]):
         for position, (signal, echo) in enumerate(zip(self._signals, echoes, strict=True)):
             delta.signals.append(signal.row(index, position, member, echo))
             if signal.joins:
-                delta.links.extend(self._links(signal, place(index, position)))
+                delta.links.extend(signal.link_rows(place(index, position), member))
         self._accepted = self._for_matching(index, proposal.now, echoes)
         expiry = min(signal.message.expires_at for signal in self._signals)
         delta.batches.append(Batch(member, self._statement.batch_id, self._statement.root, index, expiry))
@@ -291,27 +289,6 @@ class Publish(Change[PublishSignalsResponse]):
             )
         response = PublishSignalsResponse(receipt=Receipt(index=known.entry), repeated_batch=True)
         return response, response.receipt
-
-    def _links(self, signal: ValidSignal, at: int) -> list[Link]:
-        """Both ways: whoever asks for either token finds the issuer's signals on the other."""
-        message = signal.message
-        rows = []
-        for link in message.links:
-            for token, other in ((link, message.subject), (message.subject, link)):
-                rows.append(
-                    Link(
-                        token.value,
-                        token.type,
-                        token.epoch,
-                        other.value,
-                        self._party.id,
-                        audience_mask(tuple(message.audience)),
-                        message.tlp,
-                        at,
-                        message.expires_at,
-                    )
-                )
-        return rows
 
     def _tell(self, proposal: Proposal, signal: ValidSignal, at: int) -> None:
         message = signal.message

@@ -35,6 +35,7 @@ from exchange.domain.records import (
 )
 from exchange.domain.reliability import Tally
 from exchange.domain.store import Store
+from exchange.usecases.learning import Learning
 from exchange.usecases.writer import Change, Proposal
 
 DAY: Final = 86_400
@@ -156,8 +157,12 @@ class Circle:
 class RecordMatches(Change[None]):
     """What is to be stored and told. It may share a commit with anything: nobody else writes matches."""
 
-    def __init__(self, pending: Pending, logged: Sequence[bytes], tellings: Sequence[Telling]) -> None:
+    def __init__(
+        self, pending: Pending, learning: Learning, logged: Sequence[bytes], tellings: Sequence[Telling]
+    ) -> None:
         self._pending = pending
+        self._learning = learning
+        self._learned = learning.learned
         self._logged = logged
         self._tellings = tellings
 
@@ -168,10 +173,13 @@ class RecordMatches(Change[None]):
         naming: Naming,
         store: Store,
         membership: Membership,
+        learning: Learning,
         pending: Pending,
         now: int,
+        *,
+        ahead: bool,
     ) -> Self:
-        """Work out whom to tell what."""
+        """Work out whom to tell what; `ahead` says that storage was read ahead of what is pending."""
         told = _ordered(matcher, pending.changes.told)
         others = _ordered(matcher, pending.interest - pending.changes.told)
         circle = await Circle.read(membership, naming, store, [*told, *others], now)
@@ -193,7 +201,10 @@ class RecordMatches(Change[None]):
                 if before.get(party.id) != telling.digest:
                     tellings.append(telling)
             await asyncio.sleep(0)
-        return cls(pending, [entry_of(matcher, match, pending.matched_to) for match in told], tellings)
+        day = 0 if ahead else now // DAY
+        version = learning.learned.version
+        logged = [entry_of(matcher, match, pending.matched_to, version, day) for match in told]
+        return cls(pending, learning, logged, tellings)
 
     def ids(self) -> frozenset[bytes]:
         """None: it shares its commit."""
@@ -216,7 +227,12 @@ class RecordMatches(Change[None]):
         delta.matched_to = self._pending.matched_to
         for telling in self._tellings:
             telling.log(proposal, event=True)
+        self._learned = self._learning.propose(proposal, self._pending.tallies, self._pending.matched_to)
         return None, None
+
+    def applied(self) -> None:
+        """Believe whom the verdicts say to believe."""
+        self._learning.install(self._learned)
 
 
 def tallies_of(match: Match, given: MatchVerdict) -> list[Tally]:
@@ -246,8 +262,9 @@ def _ordered(matcher: Matcher, ids: Collection[bytes]) -> list[Match]:
     return sorted((match for match in found if match.reported), key=lambda match: match.number)
 
 
-def entry_of(matcher: Matcher, match: Match, as_of: int) -> bytes:
-    """The MatchEntry of a match, with all entries below `as_of` taken into account."""
+def entry_of(matcher: Matcher, match: Match, as_of: int, learned: int, day: int) -> bytes:
+    """The MatchEntry of a match, with all entries below `as_of` taken into account on a day, as sure as it is
+    by the learned parameters of that version."""
     return MatchEntry(
         match_id=match.match_id,
         pattern=match.pattern.value,
@@ -258,4 +275,6 @@ def entry_of(matcher: Matcher, match: Match, as_of: int) -> bytes:
         evidence=[
             SignalPosition(index=place // POSITIONS, position=place % POSITIONS) for place in match.places
         ],
+        learned=learned,
+        day=day,
     ).SerializeToString()

@@ -87,9 +87,8 @@ class Subscribe(Change[SubscribeResponse]):
             for token in self._tokens
         )
         salt = os.urandom(SALT_SIZE)
-        index = proposal.log(
-            EntryType.ENTRY_TYPE_SUBSCRIPTION, party.id, access_record(request, self._tokens, None, salt)
-        )
+        entry = access_record(request, self._tokens, None, salt)
+        index = proposal.log(EntryType.ENTRY_TYPE_SUBSCRIPTION, party.id, entry.SerializeToString())
         self._named = Named(index, proposal.now, self._tokens)
         response = SubscribeResponse(receipt=Receipt(index=index), expires_at=expires_at, access_salt=salt)
         return response, response.receipt

@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from tests.bench.anatomy import breakdown
 from tests.bench.custodian import custodian
+from tests.bench.detector import detector
+from tests.bench.detector_exchange import detector_exchange
 from tests.bench.flows import flows
 from tests.bench.look_up import look_up
 from tests.bench.matching import matching
@@ -25,5 +27,7 @@ BENCHMARKS: Mapping[str, Callable[[World, Effort], Awaitable[list[Result]]]] = {
     "proof": proof,
     "matching": matching,
     "flows": flows,
+    "detector": detector,
+    "detector_exchange": detector_exchange,
 }
 """`disk`, `growth` and `publish` share one survey of stores: whichever comes first pays for it."""

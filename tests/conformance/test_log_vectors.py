@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from google.protobuf.json_format import MessageToDict
 from signalexchange import envelope, merkle, tiles
 from signalexchange.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from signalexchange.cosignature import CosignatureVerifier, Cosigner, cosignatures
 from signalexchange.entries import check_header, check_payload, make_leaf
+from signalexchange.entry_payloads import parse_payload
 from signalexchange.evidence import EvidenceFolder, HeldReceipt, Opening
 from signalexchange.note import Signer, Verifier, add_signatures, open_note, sign_note
 from signalexchange.roster import RosterChain
@@ -106,6 +108,14 @@ def test_proofs() -> None:
     assert parsed.encode().decode() == case["text"]
     leaf = bytes.fromhex(case["leaf"])
     assert verify_proof(case["text"].encode(), leaf, log, checkpoint["origin"]).size == 8
+
+
+@pytest.mark.parametrize("case", ENTRIES["payloads"], ids=lambda case: str(case["type"]))
+def test_payloads(case: dict[str, Any]) -> None:
+    payload = bytes.fromhex(case["payload"])
+    parsed = parse_payload(case["type"], payload)
+    assert MessageToDict(parsed, preserving_proto_field_name=True) == case["fields"]
+    assert parsed.SerializeToString(deterministic=True) == payload
 
 
 @pytest.mark.parametrize("case", ENTRIES["leaves"], ids=lambda case: case["leaf"][:10])

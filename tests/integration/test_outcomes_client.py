@@ -51,6 +51,7 @@ async def test_a_report_is_journalled_acknowledged_and_verified(exchange: World,
     result = verify(tmp_path, exchange.deployment.genesis.read_bytes())
     assert result.problems == []
     assert result.verified["outcomes"] == 2
+    assert result.verified["versions"] == 1  # the second said nothing new
     assert result.verified["receipts"] >= 3
 
 
@@ -101,5 +102,13 @@ async def test_the_commands(exchange: World) -> None:
     assert document["own"]["refuted"] == 1
     assert document["codes"]["cash-out-suspected"]["factor_permille"] == 1000
     assert json.dumps(document)
+    version = str(refuted.json["reports"][0]["index"] + 1)
+    opened = (await run(exchange, "audit-one", "log", "open", version, "--json")).json
+    assert (opened[0]["type"], opened[0]["member"]) == ("model", "")
+    learned = opened[0]["payload"]
+    assert learned["model"] == "additive-2"
+    assert {tally["reporter"] for tally in learned["tallies"]} == {SOUTH}
+    table = await run(exchange, "audit-one", "log", "open", version)
+    assert f"version\t{learned['version']}" in table.out
     nothing = await run(exchange, NORTH, "outcomes", "report", "--verdict", "refuted")
     assert nothing.code == 2

@@ -59,6 +59,23 @@ async def test_tallies_add_up(store: SqliteStore) -> None:
     assert sorted(await store.tallies()) == [Tally("", "loop", "y", 1, 0), Tally("x", "c", "y", 4, 2)]
 
 
+async def test_the_version_of_what_is_learned_is_kept(tmp_path: Path) -> None:
+    store = await SqliteStore.open(tmp_path)
+    assert await store.learned() == 0
+    await store.commit(Delta(learned=3))
+    await store.commit(Delta(tallies=[Tally("x", "c", "y", 1, 0)]))
+    await store.close()
+    store = await SqliteStore.open(tmp_path)
+    try:
+        assert await store.learned() == 3
+        taken = VerdictRow(False, os.urandom(16), "a", 2, 0)
+        with pytest.raises(StorageFailed):
+            await store.commit(Delta(learned=4, verdicts=[taken, taken]))
+        assert await store.learned() == 3
+    finally:
+        await store.close()
+
+
 async def test_deliveries_last_as_long_as_access_records(store: SqliteStore) -> None:
     places = [entry * POSITIONS for entry in (3, 7)]
     await store.commit(Delta(deliveries=[Delivery(place, "bank-a") for place in places]))

@@ -20,6 +20,8 @@ from exchange.provision import Deployment, Plan, provision
 from exchange.server.app import Hub
 from exchange.server.config import load_config
 from exchange.server.telemetry import Log
+from exchange.storage.archive import open_archive
+from exchange.usecases.replay.walk import replay
 from tests.support.caller import Refused, read_refusal
 from tests.support.members import Pen, configuration, pen
 
@@ -83,8 +85,8 @@ class Running:
 
 
 @asynccontextmanager
-async def serving(deployment: Deployment) -> AsyncIterator[Running]:
-    """The deployment's hub, at any free port."""
+async def serving(deployment: Deployment, *, replays: bool = True) -> AsyncIterator[Running]:
+    """The deployment's hub, at any free port. `replays` says that its log must come out again afterwards."""
     config = load_config(deployment.hub_config)
     config = config.model_copy(update={"listen": "127.0.0.1:0", "metrics": None})
     output = io.BytesIO()
@@ -95,6 +97,15 @@ async def serving(deployment: Deployment) -> AsyncIterator[Running]:
         finally:
             await stack.aclose()
             await hub.stop(1.0)
+            if replays:
+                _replay(config.data_dir)
+
+
+def _replay(folder: Path) -> None:
+    """Whatever a test did, each score comes out again, or it is told why nobody can say."""
+    with open_archive(folder) as archive:
+        report = replay(archive)
+    assert report.ok, report.differences
 
 
 def deploy(folder: Path, **plan: Any) -> Deployment:

@@ -19,7 +19,9 @@ from signalexchange.v1.log_entry_pb2 import (
     EntryType,
     MatchDeliveryEntry,
     MatchEntry,
+    ModelEntry,
     OutcomesEntry,
+    OutcomeTally,
     RosterEntry,
     SignalPosition,
     WithdrawalEntry,
@@ -143,11 +145,21 @@ class Log:
         )
         return self.append(EntryType.ENTRY_TYPE_MATCH, "", entry)
 
+    def version(self, version: int, *, as_of: int = 0, rulebook: bytes | None = None) -> int:
+        entry = ModelEntry(
+            version=version,
+            model="additive-2",
+            rulebook_digest=rulebook or bytes.fromhex(self.rosters.chain.current.rulebook_sha256),
+            tallies=[OutcomeTally(issuer="bank-a", code="mule-account", reporter="shop", refuted=version)],
+            as_of=as_of,
+        )
+        return self.append(EntryType.ENTRY_TYPE_MODEL, "", entry)
+
     def match_delivery(self, member: str) -> int:
         entry = MatchDeliveryEntry(match_id=bytes(16), digest=bytes(32), subjects=bytes(32))
         return self.append(EntryType.ENTRY_TYPE_MATCH_DELIVERY, member, entry)
 
-    def look_up(self, member: str = "shop") -> int:
+    def look_up(self, member: str = "shop", learned: int | None = None) -> int:
         entry = AccessEntry(
             purpose="authorise-payment",
             type=1,  # type: ignore[arg-type]
@@ -157,6 +169,10 @@ class Log:
             request_digest=bytes(32),
             answer_digest=bytes(32),
         )
+        if learned is not None:
+            entry.scores.append(500)
+            entry.advice.append(2)
+            entry.learned = learned
         return self.append(EntryType.ENTRY_TYPE_LOOK_UP, member, entry)
 
     def receipt(self, index: int, statement: bytes) -> HeldReceipt:

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from signalexchange.detector.counters import Outlay, Sums
+from signalexchange.detector.counters import Outlay, Pair, Sums
 from signalexchange.detector.crowd import Till
+from signalexchange.detector.customer import Card
 from signalexchange.detector.features import DAY, FEATURES, HOUR, MEANINGS, MONTH, WEEK, Parameters
+from signalexchange.detector.registry import Registry
 from signalexchange.detector.transactions import Rejected, Transaction
 from signalexchange.detector.windows import Windows
 from signalexchange.errors import ConfigError, MalformedError
@@ -199,15 +201,16 @@ def test_a_burst_of_large_credit_purchases_is_seen() -> None:
 
 def test_sums_stay_exact_beyond_64_bits() -> None:
     outlay, till, sums, amount = Outlay(0), Till("m"), Sums(DAY), 10**18
+    pair = outlay.merchants["m"] = Pair("m", is_payee=False)
     for number in range(100):
         now = START + number * HOUR
         outlay.tally(now)
         till.advance(now)
-        outlay.add(now, amount, "m")
+        outlay.add(now, amount, pair)
         till.add(now, "ann", amount)
         sums.add(now, amount)
     assert outlay.tally(now)[-3:] == (24 * amount, 100 * amount, 100 * amount)
-    assert outlay.sum(now, 3 * DAY) == till.sum(now, 3 * DAY) == 72 * amount
+    assert till.sum(now, 3 * DAY) == 72 * amount
     assert till.tally(now)[4:8] == tuple(hours * amount / 100 for hours in (1, 24, 100, 100))
     assert sums.within(now, DAY) == (24, 24 * amount)
     again = Outlay.restore(0, outlay.state(), now)
@@ -232,6 +235,30 @@ def test_the_silent_are_forgotten_and_logs_are_cut() -> None:
     assert len(till.times) == len(till.keys) == len(till.sums) - 1 <= 2 * 720 + 64
 
 
+def test_the_silent_are_forgotten_soon() -> None:
+    chance = random.Random(3)  # noqa: S311
+    keep, now = 800, 0
+    registry: Registry[Card] = Registry(Card, keep)
+    last: dict[str, int] = {}
+    for _ in range(20_000):
+        now += chance.choice([0, 0, 0, 1, 1, 5, chance.randrange(100)])
+        key = f"c{chance.randrange(60) if chance.random() < 0.5 else chance.randrange(3_000)}"
+        known = registry.touch(key, now)
+        assert (known.key, known.last) == (key, now)
+        last[key] = now
+        registry.forget(now, 32)
+        held = {each.key for each in registry.heard(now)}
+        assert len(held) <= len(registry)
+        if now % 7 == 0:
+            assert held == {name for name, moment in last.items() if moment > now - keep}
+            assert len(registry) <= sum(moment > now - keep * 3 // 2 for moment in last.values())
+    for _ in range(4_000):
+        now += 1
+        registry.touch("c", now)
+        registry.forget(now, 32)
+    assert len(registry) == 1
+
+
 def test_forgotten_outcomes_and_pairs_take_no_memory() -> None:
     windows = Windows()
     for number in range(2_000):
@@ -240,8 +267,7 @@ def test_forgotten_outcomes_and_pairs_take_no_memory() -> None:
         windows.label(t, True, t.time + DAY)
     ann = windows._customers.get("ann")
     assert ann is not None
-    assert ann._purchases is not None
-    assert len(ann._purchases.pairs) <= 720
+    assert len(ann._spent.merchants) <= 720
     known = [record for name, record in windows.state() if name == "label"]
     assert len(known) <= 28 * 24 + 24 + 2
 

@@ -1,12 +1,14 @@
 """Headers and payloads are read strictly by their type."""
 
 import contextlib
+import json
 from typing import Any
 
 import pytest
 from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
+from signalexchange.cli.log import _fields
 from signalexchange.entry_payloads import PAYLOADS, parse_header, parse_payload
 from signalexchange.errors import ExchangeError, MalformedError
 from signalexchange.v1.log_entry_pb2 import (
@@ -15,10 +17,13 @@ from signalexchange.v1.log_entry_pb2 import (
     DeliveryEntry,
     EntryHeader,
     EntryType,
+    LearnedFactor,
     MatchDeliveryEntry,
     MatchEntry,
+    ModelEntry,
     OpeningEntry,
     OutcomesEntry,
+    OutcomeTally,
     RefusalEntry,
     RosterEntry,
     SignalPosition,
@@ -40,6 +45,52 @@ ACCESS: dict[str, Any] = {
     "asked": 2,
     "request_digest": T32,
 }
+SCORED: dict[str, Any] = {
+    **ACCESS,
+    "answer_digest": T32,
+    "hits": T32 + b"\1" * 32,
+    "scores": [0, 1000],
+    "advice": [1, 6],
+    "learned": 17,
+    "matched": [1],
+    "matched_to": SignalPosition(index=3, position=999),
+    "matched_day": 20_000,
+}
+TALLY = OutcomeTally(issuer="bank-a", code="mule-account", reporter="bank-b", confirmed=3)
+MODEL: dict[str, Any] = {
+    "version": 1,
+    "model": "additive-2",
+    "rulebook_digest": T32,
+    "tallies": [OutcomeTally(code="funds-loop", reporter="shop", refuted=1), TALLY],
+    "groups": [LearnedFactor(name="north", permille=625)],
+    "codes": [LearnedFactor(name="a", permille=1100), LearnedFactor(name="b", permille=900)],
+    "as_of": 9,
+}
+Changes = tuple[dict[str, Any], ...]
+BAD_SCORES: Changes = (
+    {"scores": [1]},
+    {"scores": [1, 1001]},
+    {"advice": [1]},
+    {"advice": [1, 0]},
+    {"advice": [1, 99]},
+    {"scores": [1, 2, 3], "advice": [1, 1, 1]},
+    {"matched": [2]},
+    {"matched": [1, 0]},
+    {"matched": []},
+    {"matched_to": None},
+    {"matched_to": SignalPosition(index=3, position=1001)},
+)
+BAD_MODELS: Changes = (
+    {"version": 0},
+    {"rulebook_digest": b""},
+    {"tallies": [TALLY, TALLY]},
+    {"tallies": [OutcomeTally(issuer="a", code="c", confirmed=1)]},
+    {"tallies": [OutcomeTally(reporter="a", confirmed=1)]},
+    {"tallies": [OutcomeTally(issuer="a", reporter="a")]},
+    {"groups": [LearnedFactor(name="north", permille=1000)]},
+    {"groups": [LearnedFactor(permille=900)]},
+    {"codes": [LearnedFactor(name="b", permille=900), LearnedFactor(name="a", permille=900)]},
+)
 GOOD: list[tuple[EntryType.ValueType, Message]] = [
     (EntryType.ENTRY_TYPE_ROSTER, RosterEntry(note=b"note")),
     (EntryType.ENTRY_TYPE_SUSPENSION, SuspensionEntry(member="bank-a", reason="why")),
@@ -49,6 +100,8 @@ GOOD: list[tuple[EntryType.ValueType, Message]] = [
         WithdrawalEntry(statement_digest=T32, signature=T64, positions=[SignalPosition(position=999)]),
     ),
     (EntryType.ENTRY_TYPE_LOOK_UP, AccessEntry(**ACCESS, answer_digest=T32, hits=T32 + b"\1" * 32)),
+    (EntryType.ENTRY_TYPE_LOOK_UP, AccessEntry(**SCORED)),
+    (EntryType.ENTRY_TYPE_MODEL, ModelEntry(**MODEL)),
     (EntryType.ENTRY_TYPE_SUBSCRIPTION, AccessEntry(**ACCESS)),
     (EntryType.ENTRY_TYPE_DELIVERY, DeliveryEntry(token=T32, signal_id=bytes(16))),
     (EntryType.ENTRY_TYPE_REFUSAL, RefusalEntry(method="/m", reason="RATE_LIMITED", count=3)),
@@ -86,11 +139,20 @@ BAD: list[tuple[EntryType.ValueType, Message]] = [
     (EntryType.ENTRY_TYPE_LOOK_UP, AccessEntry(**ACCESS | {"request_digest": b""}, answer_digest=T32)),
     (EntryType.ENTRY_TYPE_SUBSCRIPTION, AccessEntry(**ACCESS, answer_digest=T32)),
     (EntryType.ENTRY_TYPE_SUBSCRIPTION, AccessEntry(**ACCESS, hits=T32)),
+    *((EntryType.ENTRY_TYPE_LOOK_UP, AccessEntry(**SCORED | changed)) for changed in BAD_SCORES),
+    *((EntryType.ENTRY_TYPE_MODEL, ModelEntry(**MODEL | changed)) for changed in BAD_MODELS),
     (EntryType.ENTRY_TYPE_DELIVERY, DeliveryEntry(token=T32)),
     (EntryType.ENTRY_TYPE_REFUSAL, RefusalEntry(method="/m")),
     (EntryType.ENTRY_TYPE_OPENING, OpeningEntry()),
     (EntryType.ENTRY_TYPE_OPENING, OpeningEntry(indices=[5, 5])),
 ]
+
+
+def test_the_command_prints_messages_within_messages() -> None:
+    document = json.loads(json.dumps(_fields(AccessEntry(**SCORED))))
+    assert document["matched_to"] == {"index": 3, "position": 999}
+    assert document["scores"] == [0, 1000]
+    assert _fields(ModelEntry(**MODEL))["groups"] == [{"name": "north", "permille": 625}]
 
 
 def test_every_type_of_the_contract_has_a_payload() -> None:

@@ -61,6 +61,7 @@ def test_a_complete_folder_verifies_completely(tmp_path: Path) -> None:
         "outcomes": 0,
         "matches": 0,
         "match_deliveries": 0,
+        "versions": 0,
         "disclosures": 1,
         "receipts": 5,
     }
@@ -113,6 +114,39 @@ def test_a_match_on_nothing_and_a_delivery_of_none_are_problems(tmp_path: Path) 
     report = verify(tmp_path, genesis(log))
     found = {(each.check, each.index) for each in report.problems}
     assert found == {("match_deliveries", told_early), *(("matches", index) for index in bad)}
+
+
+def test_versions_of_what_is_learned_are_verified(tmp_path: Path) -> None:
+    log = filled_log()
+    log.look_up(learned=0)
+    log.version(1)
+    log.look_up(learned=1)
+    log.version(2, as_of=log.size)
+    log.look_up(learned=2)
+    log.collect(tmp_path)
+    report = verify(tmp_path, genesis(log))
+    assert report.problems == []
+    assert report.verified["versions"] == 2
+
+
+def test_versions_out_of_place_are_problems(tmp_path: Path) -> None:
+    log = filled_log()
+    early = log.look_up(learned=1)
+    log.version(1)
+    late = log.look_up(learned=0)
+    bad = [
+        log.version(1),
+        log.version(4, as_of=log.size + 1),
+        log.version(5, rulebook=bytes(32)),
+    ]
+    log.version(3)
+    wrong_order = log.version(2)
+    log.collect(tmp_path)
+    report = verify(tmp_path, genesis(log))
+    found = {each.index for each in report.problems if each.check == "versions"}
+    assert len(found) == len(report.problems)
+    assert found == {early, late, *bad, wrong_order - 1}
+    assert report.verified["versions"] == 2
 
 
 def test_a_delivery_whose_match_is_not_opened_is_not_checked(tmp_path: Path) -> None:

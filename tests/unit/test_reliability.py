@@ -96,7 +96,7 @@ def test_order_and_parts_do_not_matter(items: list[Tally]) -> None:
     whole = reliability(*items)
     parts = reliability()
     for item in reversed(items):
-        parts.add([item])
+        parts = parts.plus([item])
     assert parts.factors == whole.factors
     assert parts.reporters == whole.reporters
     assert reliability(*whole.tallies).factors == whole.factors

@@ -28,16 +28,19 @@ from signalexchange.report import Report
 from signalexchange.roster import Roster
 from signalexchange.tiles import TILE_WIDTH, read_leaves
 from signalexchange.v1.log_entry_pb2 import (
+    AccessEntry,
     BatchEntry,
     EntryHeader,
     EntryType,
     MatchDeliveryEntry,
     MatchEntry,
+    ModelEntry,
     OpeningEntry,
     OutcomesEntry,
     SignalPosition,
     WithdrawalEntry,
 )
+from signalexchange.version_checks import VersionChecker
 
 
 class EntryOpener:
@@ -112,6 +115,7 @@ class EntryChecker:
         self._issued: dict[int, tuple[str, int | None]] = {}
         self._withdrawn: list[_Withdrawn] = []
         self._about_matches = MatchChecker(report)
+        self._about_versions = VersionChecker(report, rosters, roster_indices)
 
     def note(self, index: int, header: EntryHeader) -> None:
         """Take in an entry's header, its payload opened or not."""
@@ -128,8 +132,13 @@ class EntryChecker:
             self._outcomes(index, header, payload)
         elif isinstance(payload, MatchEntry):
             self._about_matches.match(index, payload)
+            self._about_versions.used(index, payload)
         elif isinstance(payload, MatchDeliveryEntry):
             self._about_matches.delivery(index, payload)
+        elif isinstance(payload, ModelEntry):
+            self._about_versions.version(index, payload)
+        elif isinstance(payload, AccessEntry):
+            self._about_versions.used(index, payload)
         elif isinstance(payload, OpeningEntry) and payload.indices[-1] >= index:
             self.report.problem("payloads", index, "opens entries that did not exist yet")
         for held in self.receipts.pop(index, ()):
@@ -148,6 +157,7 @@ class EntryChecker:
             elif withdrawn.signed:
                 self.report.count("withdrawals")
         self._about_matches.finish(opened, self._issued)
+        self._about_versions.finish()
         receipts = sum(len(held) for held in self.receipts.values())
         disclosures = sum(len(shown) for shown in self.disclosures.values())
         self.report.skip("receipt of an entry that is not opened", receipts)

@@ -6,6 +6,7 @@ sizes and orders the contract states are checked. Whether what an entry says is 
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 from google.protobuf.message import Message
 
@@ -20,6 +21,7 @@ from signalexchange.v1.log_entry_pb2 import (
     EntryType,
     MatchDeliveryEntry,
     MatchEntry,
+    ModelEntry,
     OpeningEntry,
     OutcomesEntry,
     RefusalEntry,
@@ -28,9 +30,11 @@ from signalexchange.v1.log_entry_pb2 import (
     WithdrawalEntry,
 )
 from signalexchange.v1.match_service_pb2 import MatchStatus, Pattern
+from signalexchange.v1.signal_service_pb2 import Action
 
 TOKEN_SIZE = 32
-MAX_CONFIDENCE = 1000
+MAX_PERMILLE = 1000
+NEUTRAL = 1000
 DIGEST_SIZE = 32
 
 PAYLOADS: dict[int, type[Message]] = {
@@ -46,6 +50,7 @@ PAYLOADS: dict[int, type[Message]] = {
     EntryType.ENTRY_TYPE_OUTCOMES: OutcomesEntry,
     EntryType.ENTRY_TYPE_MATCH: MatchEntry,
     EntryType.ENTRY_TYPE_MATCH_DELIVERY: MatchDeliveryEntry,
+    EntryType.ENTRY_TYPE_MODEL: ModelEntry,
 }
 """Message of each type of entry."""
 
@@ -85,6 +90,8 @@ def parse_payload(entry_type: int, data: bytes) -> Message:
         _check_size("match_id", payload.match_id, ID_SIZE)
         _check_size("digest", payload.digest, DIGEST_SIZE)
         _check_tokens("subjects", payload.subjects)
+    elif isinstance(payload, ModelEntry):
+        _check_model(payload)
     elif isinstance(payload, RefusalEntry) and payload.count < 1:
         raise MalformedError("a refusal counts at least 1")
     elif isinstance(payload, OpeningEntry):
@@ -102,6 +109,41 @@ def _check_access(payload: AccessEntry, subscription: bool) -> None:
         raise MalformedError("a subscription has no hits")
     if hits > payload.asked:
         raise MalformedError("more hits than tokens asked about")
+    if len(payload.scores) != len(payload.advice):
+        raise MalformedError("as many scores as there is advice")
+    if payload.scores and len(payload.scores) != hits:
+        raise MalformedError("scores are one for each hit")
+    if any(score > MAX_PERMILLE for score in payload.scores):
+        raise MalformedError(f"a score is above {MAX_PERMILLE}")
+    if any(action not in Action.values() or not action for action in payload.advice):
+        raise MalformedError("advises an unknown action")
+    _check_ascending("matched", payload.matched)
+    if any(at >= len(payload.scores) for at in payload.matched):
+        raise MalformedError("matches counted to no hit")
+    if payload.HasField("matched_to"):
+        if not payload.matched:
+            raise MalformedError("says where matching stood although no match counted")
+        if payload.matched_to.position > MAX_SIGNALS:
+            raise MalformedError("a position is beyond any batch")
+    elif payload.matched_day:
+        raise MalformedError("says on which day matching stood, not where")
+
+
+def _check_model(payload: ModelEntry) -> None:
+    if not payload.version:
+        raise MalformedError("versions of what is learned begin with 1")
+    _check_size("rulebook_digest", payload.rulebook_digest, DIGEST_SIZE)
+    names = [(tally.issuer, tally.code, tally.reporter) for tally in payload.tallies]
+    _check_ascending("tallies", names)
+    for tally in payload.tallies:
+        if not tally.reporter or not (tally.issuer or tally.code):
+            raise MalformedError("a tally names who reported, and an issuer or a code")
+        if not (tally.confirmed or tally.refuted):
+            raise MalformedError("a tally counts at least 1")
+    for field, factors in (("groups", payload.groups), ("codes", payload.codes)):
+        _check_ascending(field, [factor.name for factor in factors])
+        if any(not factor.name or factor.permille == NEUTRAL for factor in factors):
+            raise MalformedError(f"{field} name who is believed more or less than unknown")
 
 
 def _check_match(payload: MatchEntry) -> None:
@@ -110,8 +152,8 @@ def _check_match(payload: MatchEntry) -> None:
         raise MalformedError(f"unknown pattern {payload.pattern}")
     if payload.status not in MatchStatus.values() or not payload.status:
         raise MalformedError(f"unknown status {payload.status}")
-    if payload.confidence > MAX_CONFIDENCE:
-        raise MalformedError(f"confidence is above {MAX_CONFIDENCE}")
+    if payload.confidence > MAX_PERMILLE:
+        raise MalformedError(f"confidence is above {MAX_PERMILLE}")
     if any(place.index >= payload.as_of for place in payload.evidence):
         raise MalformedError("evidence that was not taken into account")
     if any(place.position >= MAX_SIGNALS for place in payload.evidence):
@@ -127,8 +169,8 @@ def _check_tokens(field: str, value: bytes) -> int:
     return len(value) // TOKEN_SIZE
 
 
-def _check_ascending(field: str, values: Sequence[bytes] | Sequence[int]) -> None:
-    if any(left >= right for left, right in pairwise(values)):  # type: ignore[operator]
+def _check_ascending(field: str, values: Sequence[Any]) -> None:
+    if any(left >= right for left, right in pairwise(values)):
         raise MalformedError(f"{field} are not strictly ascending")
 
 

@@ -22,6 +22,7 @@ CHECKS = (
     "batches",
     "withdrawals",
     "outcomes",
+    "versions",
     "matches",
     "match_deliveries",
     "disclosures",

@@ -43,6 +43,10 @@ class Spent:
         if len(key) > _SIZE:
             self._tried.setdefault(key[:_SIZE], set()).add(key[_SIZE:])
 
+    def items(self) -> Iterator[tuple[bytes, int]]:
+        """Keys, and until when each counts."""
+        return iter(self._until.items())
+
     def prune(self, before: int) -> bool:
         """Let go of what counts no longer at Unix seconds `before`; whether there was any."""
         lapsed = [key for key, until in self._until.items() if until <= before]

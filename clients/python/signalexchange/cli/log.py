@@ -265,6 +265,8 @@ def _fields(message: Message) -> dict[str, Any]:
             found[field.name] = value.hex()
         elif isinstance(value, str | int):
             found[field.name] = value
+        elif isinstance(value, Message):
+            found[field.name] = _fields(value)
         else:
             found[field.name] = [_fields(each) if isinstance(each, Message) else each for each in value]
     return found

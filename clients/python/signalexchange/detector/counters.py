@@ -18,7 +18,6 @@ from signalexchange.errors import MalformedError
 
 Tally = tuple[int, int, int, int, int, int, int, int, int, int, int, int]
 """Counts of 1m, 10m, 1h, 1d, 7d and 30d, then the sums in cents."""
-NO_TALLY: Final[Tally] = (0,) * 12
 TEN_MINUTES: Final = 10 * MINUTE
 SLACK: Final = 32
 """Events a log may have beyond its windows before it is looked at."""
@@ -58,6 +57,10 @@ class Sums:
         start = bisect_right(self.times, now - width)
         return len(self.times) - start, self.sums[-1] - self.sums[start]
 
+    def silent(self, now: int) -> bool:
+        """Whether no window up to `keep` holds anything."""
+        return not self.times or self.times[-1] <= now - self.keep
+
     def state(self, now: int) -> list[list[int]]:
         """Times and amounts that windows can still see at `now`."""
         start = bisect_right(self.times, now - self.keep)
@@ -79,41 +82,36 @@ class Sums:
 class Pair:
     """How often a customer was with one counterparty in each window, and when last."""
 
-    __slots__ = ("day", "last", "month", "week")
+    __slots__ = ("day", "is_payee", "key", "last", "month", "week")
 
-    def __init__(self) -> None:
+    def __init__(self, key: str, is_payee: bool) -> None:
+        self.key = key
+        self.is_payee = is_payee
         self.day = self.week = self.month = self.last = 0
 
 
 class Outlay:
-    """What one customer spent, and with whom: its purchases at merchants or its transfers to payees.
+    """What one customer spent, and with whom: its purchases at merchants and its transfers to payees.
 
-    `tally` moves the windows to `now`; what can be read (`pairs` of 30 days by counterparty, `day` and
-    `week`, their numbers in those windows, `hours`, events of 30 days by local hour) is as of then.
+    `tally` moves the windows to `now`; what can be read (`merchants` and `payees` of 30 days, how many
+    of those are in the windows of a day and a week, and `hours`, events of 30 days by local
+    hour) is as of then.
     """
 
     __slots__ = (
-        "_day",
-        "_due",
-        "_month",
-        "_offset",
-        "_week",
-        "day",
-        "hours",
-        "keys",
-        "pairs",
-        "sums",
-        "times",
-        "week",
-    )
+        "_day", "_due", "_month", "_offset", "_week", "hours", "merchants", "merchants_day", "merchants_week",
+        "pairs", "payees", "payees_day", "payees_week", "sums", "times",
+    )  # fmt: skip
 
     def __init__(self, utc_offset: int) -> None:
         self.times = array("q")
         self.sums: MutableSequence[int] = array("q", (0,))
-        self.keys: list[str] = []
-        self.pairs: dict[str, Pair] = {}
+        self.pairs: list[Pair | None] = []
+        """Whom each event was with; None where it is not known."""
+        self.merchants: dict[str, Pair] = {}
+        self.payees: dict[str, Pair] = {}
+        self.merchants_day = self.merchants_week = self.payees_day = self.payees_week = 0
         self.hours = [0] * 24
-        self.day = self.week = 0
         self._day = self._week = self._month = 0
         """Where in the log each window begins."""
         self._due = NEVER
@@ -122,30 +120,27 @@ class Outlay:
 
     def tally(self, now: int) -> Tally:
         """Counts and sums of each window up to `now`, which never goes back."""
-        times = self.times
         if now >= self._due:
             self._leave(now)
-        sums, day, week, month = self.sums, self._day, self._week, self._month
+        times, sums, day, week, month = self.times, self.sums, self._day, self._week, self._month
         known = len(times)
+        total = sums[-1]
         if known and times[-1] > now - HOUR:
             hour = bisect_right(times, now - HOUR, day)
             ten = bisect_right(times, now - TEN_MINUTES, hour)
             minute = bisect_right(times, now - MINUTE, ten)
-        else:
-            hour = ten = minute = known
-        total = sums[-1]
+            return (
+                known - minute, known - ten, known - hour, known - day, known - week, known - month,
+                total - sums[minute], total - sums[ten], total - sums[hour],
+                total - sums[day], total - sums[week], total - sums[month],
+            )  # fmt: skip
         return (
-            known - minute, known - ten, known - hour, known - day, known - week, known - month,
-            total - sums[minute], total - sums[ten], total - sums[hour],
-            total - sums[day], total - sums[week], total - sums[month],
+            0, 0, 0, known - day, known - week, known - month,
+            0, 0, 0, total - sums[day], total - sums[week], total - sums[month],
         )  # fmt: skip
 
-    def sum(self, now: int, width: int) -> int:
-        """Cents spent in a window of at most 30 days."""
-        return self.sums[-1] - self.sums[bisect_right(self.times, now - width, self._month)]
-
-    def add(self, now: int, amount: int, key: str) -> None:
-        """Counts an amount spent with the counterparty `key` ("": not known), after `tally(now)`."""
+    def add(self, now: int, amount: int, pair: Pair | None) -> None:
+        """Counts an amount spent, after `tally(now)`, with one of `merchants` or `payees`, or an unknown."""
         self.times.append(now)
         sums = self.sums
         total = sums[-1] + amount
@@ -153,28 +148,37 @@ class Outlay:
             sums.append(total)
         except OverflowError:
             self.sums = [*sums, total]
-        self.keys.append(key)
+        self.pairs.append(pair)
         if self._due > now + DAY:
             self._due = now + DAY
         self.hours[(now + self._offset) % DAY // HOUR] += 1
-        if not key:
-            return
-        pair = self.pairs.get(key)
         if pair is None:
-            pair = self.pairs[key] = Pair()
+            return
         if not pair.day:
-            self.day += 1
-            if not pair.week:
-                self.week += 1
+            if pair.is_payee:
+                self.payees_day += 1
+            else:
+                self.merchants_day += 1
+        if not pair.week:
+            if pair.is_payee:
+                self.payees_week += 1
+            else:
+                self.merchants_week += 1
         pair.day += 1
         pair.week += 1
         pair.month += 1
         pair.last = now
 
     def state(self) -> list[list[Any]]:
-        """Times, amounts and counterparties of what the window of 30 days holds."""
+        """Times, amounts, counterparties, and which of those are payees (1), of the window of 30 days."""
         start = self._month
-        return [self.times[start:].tolist(), amounts(self.sums, start), self.keys[start:]]
+        pairs = self.pairs[start:]
+        return [
+            self.times[start:].tolist(),
+            amounts(self.sums, start),
+            [pair.key if pair is not None else "" for pair in pairs],
+            [int(pair is not None and pair.is_payee) for pair in pairs],
+        ]
 
     @classmethod
     def restore(cls, utc_offset: int, state: Any, last: int) -> Self:
@@ -183,34 +187,42 @@ class Outlay:
         Raises MalformedError, or ValueError or TypeError of other data.
         """
         outlay = cls(utc_offset)
-        for moment, amount, key in rows(last, *state):
+        for moment, amount, key, is_payee in rows(last, *state):
             outlay.tally(moment)
-            outlay.add(moment, amount, intern(key))
+            pairs = outlay.payees if is_payee else outlay.merchants
+            pair = pairs.get(key)
+            if pair is None and key:
+                pair = pairs[key] = Pair(intern(key), bool(is_payee))
+            outlay.add(moment, amount, pair)
         return outlay
 
     def _leave(self, now: int) -> None:
         """Takes out of each window what left it; the widest last, as it forgets pairs."""
-        times, keys, pairs = self.times, self.keys, self.pairs
+        times, pairs = self.times, self.pairs
         known = len(times)
         due = NEVER
         start, edge = self._day, now - DAY
         while start < known and times[start] <= edge:
-            if key := keys[start]:
-                pair = pairs[key]
+            if (pair := pairs[start]) is not None:
                 pair.day -= 1
                 if not pair.day:
-                    self.day -= 1
+                    if pair.is_payee:
+                        self.payees_day -= 1
+                    else:
+                        self.merchants_day -= 1
             start += 1
         self._day = start
         if start < known:
             due = times[start] + DAY
         start, edge = self._week, now - WEEK
         while start < known and times[start] <= edge:
-            if key := keys[start]:
-                pair = pairs[key]
+            if (pair := pairs[start]) is not None:
                 pair.week -= 1
                 if not pair.week:
-                    self.week -= 1
+                    if pair.is_payee:
+                        self.payees_week -= 1
+                    else:
+                        self.merchants_week -= 1
             start += 1
         self._week = start
         if start < known and times[start] < due - WEEK:
@@ -218,16 +230,15 @@ class Outlay:
         start, edge = self._month, now - MONTH
         while start < known and (moment := times[start]) <= edge:
             self.hours[(moment + self._offset) % DAY // HOUR] -= 1
-            if key := keys[start]:
-                pair = pairs[key]
+            if (pair := pairs[start]) is not None:
                 pair.month -= 1
                 if not pair.month:
-                    del pairs[key]
+                    del (self.payees if pair.is_payee else self.merchants)[pair.key]
             start += 1
         if start < known and times[start] < due - MONTH:
             due = times[start] + MONTH
         if start >= SLACK and start * 2 >= known:
-            del times[:start], self.sums[:start], keys[:start]
+            del times[:start], self.sums[:start], pairs[:start]
             self._day -= start
             self._week -= start
             start = 0

@@ -1,14 +1,14 @@
 """What is remembered of one customer: what it spent, large amounts, refunds and its credit line.
 
-Invariants as in counters.py; a log stands here only once there is something in it.
+Invariants as in counters.py; but for what it spent, a log stands here only once there is something in it, and
+those of large amounts and refunds only until it is seen that no window holds it any more.
 """
 
 from bisect import bisect_right
-from operator import add
 from sys import intern
 from typing import Any, Final, Self
 
-from signalexchange.detector.counters import NO_TALLY, TEN_MINUTES, Outlay, Sums, Tally, whole
+from signalexchange.detector.counters import TEN_MINUTES, Outlay, Pair, Sums, whole
 from signalexchange.detector.features import DAY, HOUR, MONTH, WEEK, Parameters
 from signalexchange.detector.transactions import Transaction
 from signalexchange.errors import MalformedError
@@ -18,7 +18,7 @@ PURCHASE: Final = Kind.PURCHASE
 TRANSFER: Final = Kind.TRANSFER
 REFUND: Final = Kind.REFUND
 NO_LARGE: Final = (0,) * 9
-NO_REFUNDS: Final = (0, 0)
+NO_REFUNDS: Final = (0.0, 0.0)
 
 
 class Card:
@@ -60,11 +60,12 @@ class Card:
 
 
 class Customer:
-    """One customer's memory. `last` is the time of its last transaction, `first` that of its first."""
+    """One customer's memory. `last` is the time of its last transaction, `first` that of its first; `sent`
+    holds what it sent in transfers."""
 
     __slots__ = (
-        "_credit_large", "_drawn", "_large", "_limit", "_limit_time", "_parameters", "_purchases", "_refunds",
-        "first", "key", "last", "transfers",
+        "_credit_large", "_drawn", "_large", "_limit", "_limit_time", "_parameters", "_refunds", "_spent",
+        "first", "key", "last", "sent",
     )  # fmt: skip
 
     def __init__(self, key: str, parameters: Parameters) -> None:
@@ -72,8 +73,8 @@ class Customer:
         self.last = 0
         self.first = -1
         self._parameters = parameters
-        self._purchases: Outlay | None = None
-        self.transfers: Outlay | None = None
+        self._spent = Outlay(parameters.utc_offset)
+        self.sent: Sums | None = None
         self._large: Sums | None = None
         self._credit_large: Sums | None = None
         self._refunds: Sums | None = None
@@ -82,73 +83,63 @@ class Customer:
         self._limit = 0
         self._limit_time = 0
 
-    def describe(self, t: Transaction, hour: int, received: int) -> tuple[list[float], list[int], bool]:
-        """Features from customer.count to customer.utilisation and of the pair, and whether `t` is large.
+    def describe(self, t: Transaction, hour: int, received: int) -> tuple[list[float], Pair | None, bool]:
+        """Features from customer.count to customer.utilisation, its pair with the counterparty of `t`, and
+        whether `t` is large.
 
         `hour`: local hour of `t`; `received`: cents received in transfers in 3 days.
         """
         now, amount, kind = t.time, t.amount, t.kind
         if self.first < 0:
             self.first = now
-        purchases, transfers = self._purchases, self.transfers
-        bought: Tally = NO_TALLY
-        merchants = payees = (0, 0, 0)
-        alike = since = 0
-        if purchases is not None:
-            bought = purchases.tally(now)
-            merchants = (purchases.day, purchases.week, len(purchases.pairs))
-            hours = purchases.hours
-            alike = hours[hour - 1] + hours[hour] + hours[hour - 23]
-            if purchases.times:
-                since = purchases.times[-1]
-        spent: Tally | list[int] = bought
-        passed = 0.0
-        if transfers is not None:
-            sent = transfers.tally(now)
-            spent = list(map(add, bought, sent))
-            payees = (transfers.day, transfers.week, len(transfers.pairs))
-            hours = transfers.hours
-            alike += hours[hour - 1] + hours[hour] + hours[hour - 23]
-            if transfers.times and transfers.times[-1] > since:
-                since = transfers.times[-1]
-            if received:
-                passed = transfers.sum(now, 3 * DAY) / received
-        n1, n2, n3, n4, week, month, s1, s2, s3, s4, week_sum, month_sum = spent
-        large = False
-        if kind is PURCHASE or kind is TRANSFER:
-            p = self._parameters
-            large = amount >= p.large_minimum and amount * month >= p.large_factor * month_sum
-        with_ = transfers if kind is TRANSFER else purchases
-        counterparty = t.payee if kind is TRANSFER else t.merchant
-        pair = with_.pairs.get(counterparty) if with_ is not None else None
-        if pair is not None:
-            pair_features = [pair.day, pair.week, pair.month, now - pair.last]
+        spent = self._spent
+        n1, n2, n3, n4, week, month, s1, s2, s3, day_sum, week_sum, month_sum = spent.tally(now)
+        if kind is TRANSFER:
+            counterparty = t.payee
+            pair = spent.payees.get(counterparty)
         else:
-            pair_features = [0, 0, 0, MONTH]
+            counterparty = t.merchant
+            pair = spent.merchants.get(counterparty)
+        large = False
+        if amount >= (p := self._parameters).large_minimum and (kind is PURCHASE or kind is TRANSFER):
+            large = amount * month >= p.large_factor * month_sum
+        if month:
+            hours = spent.hours
+            to_month = amount * month / month_sum
+            since = now - spent.times[-1]
+            alike = (hours[hour - 1] + hours[hour] + hours[hour - 23]) / month
+        else:
+            to_month = alike = 0
+            since = MONTH
+        passed = 0.0
+        if received and self.sent is not None:
+            passed = self.sent.within(now, 3 * DAY)[1] / received
         vector: list[float] = [
-            n1, n2, n3, n4, week, month, s1 / 100, s2 / 100, s3 / 100, s4 / 100,
+            n1, n2, n3, n4, week, month, s1 / 100, s2 / 100, s3 / 100, day_sum / 100,
             week_sum / 100, month_sum / 100,
-            amount * week / week_sum if week else 0, amount * month / month_sum if month else 0,
-            *merchants, *payees,
-            now - since if month else MONTH, now - self.first, alike / month if month else 0,
+            amount * week / week_sum if week else 0, to_month,
+            spent.merchants_day, spent.merchants_week, len(spent.merchants),
+            spent.payees_day, spent.payees_week, len(spent.payees),
+            since, now - self.first, alike,
             1 if pair is None and counterparty else 0,
             *(self._of_large(now) if self._large is not None else NO_LARGE),
-            *(self._refunded(now, bought) if self._refunds is not None else NO_REFUNDS),
+            *(self._refunded(now, day_sum, week_sum) if self._refunds is not None else NO_REFUNDS),
             passed, self._utilisation(t) if self._drawn is not None else 0,
         ]  # fmt: skip
-        return vector, pair_features, large
+        return vector, pair, large
 
-    def count(self, t: Transaction, counterparty: str, large: bool) -> None:
+    def count(self, t: Transaction, pair: Pair | None, counterparty: str, large: bool) -> None:
         """Counts a transaction, after `describe` of it."""
         now, amount, kind = t.time, t.amount, t.kind
-        if kind is PURCHASE:
-            if self._purchases is None:
-                self._purchases = Outlay(self._parameters.utc_offset)
-            self._purchases.add(now, amount, counterparty)
-        elif kind is TRANSFER:
-            if self.transfers is None:
-                self.transfers = Outlay(self._parameters.utc_offset)
-            self.transfers.add(now, amount, counterparty)
+        if kind is PURCHASE or kind is TRANSFER:
+            if pair is None and counterparty:
+                pairs = self._spent.payees if kind is TRANSFER else self._spent.merchants
+                pair = pairs[counterparty] = Pair(counterparty, kind is TRANSFER)
+            self._spent.add(now, amount, pair)
+            if kind is TRANSFER:
+                if self.sent is None:
+                    self.sent = Sums(WEEK)
+                self.sent.add(now, amount)
         elif kind is REFUND:
             if self._refunds is None:
                 self._refunds = Sums(WEEK)
@@ -168,25 +159,23 @@ class Customer:
 
     def state(self) -> list[Any]:
         """What `restore` needs, as plain data; what no window sees any more is left out."""
-        sums = (self._large, self._credit_large, self._refunds, self._drawn)
+        sums = (self.sent, self._large, self._credit_large, self._refunds, self._drawn)
         return [
-            self.key, self.last, self.first, self._limit, self._limit_time,
-            *(each.state() if each is not None else None for each in (self._purchases, self.transfers)),
+            self.key, self.last, self.first, self._limit, self._limit_time, self._spent.state(),
             *(each.state(self.last) if each is not None else None for each in sums),
         ]  # fmt: skip
 
     @classmethod
     def restore(cls, parameters: Parameters, state: Any) -> Self:
         """The customer of `state()`. Raises MalformedError, or ValueError or TypeError of other data."""
-        key, last, first, limit, limit_time, purchases, transfers, large, credit_large, refunds, drawn = state
+        key, last, first, limit, limit_time, spent, sent, large, credit_large, refunds, drawn = state
         customer = cls(intern(key), parameters)
         customer.last, customer.first = whole(last), whole(first, last)
         customer._limit, customer._limit_time = whole(limit), whole(limit_time, last)
         if (large is None) != (credit_large is None):
             raise MalformedError("not a stored customer")
-        offset = parameters.utc_offset
-        customer._purchases = Outlay.restore(offset, purchases, last) if purchases is not None else None
-        customer.transfers = Outlay.restore(offset, transfers, last) if transfers is not None else None
+        customer._spent = Outlay.restore(parameters.utc_offset, spent, last)
+        customer.sent = Sums.restore(WEEK, sent, last) if sent is not None else None
         customer._large = Sums.restore(DAY, large, last) if large is not None else None
         customer._credit_large = Sums.restore(DAY, credit_large, last) if credit_large is not None else None
         customer._refunds = Sums.restore(WEEK, refunds, last) if refunds is not None else None
@@ -195,7 +184,8 @@ class Customer:
 
     def _of_large(self, now: int) -> tuple[float, ...]:
         large, on_credit = self._large, self._credit_large
-        if large is None or on_credit is None or not large.times or large.times[-1] <= now - DAY:
+        if large is None or on_credit is None or large.silent(now):
+            self._large = self._credit_large = None
             return NO_LARGE
         ten, sum_ten = on_credit.within(now, TEN_MINUTES)
         hour, sum_hour = on_credit.within(now, HOUR)
@@ -205,15 +195,18 @@ class Customer:
             ten, hour, day, sum_ten / 100, sum_hour / 100, sum_day / 100,
         )  # fmt: skip
 
-    def _refunded(self, now: int, bought: Tally) -> tuple[float, float]:
-        """Refunded ÷ purchased of 1 and 7 days."""
-        refunds = self._refunds
-        if refunds is None:
+    def _refunded(self, now: int, day_sum: int, week_sum: int) -> tuple[float, float]:
+        """Refunded ÷ purchased of 1 and 7 days, where that much was spent."""
+        refunds, sent = self._refunds, self.sent
+        if refunds is None or refunds.silent(now):
+            self._refunds = None
             return NO_REFUNDS
-        day, week = bought[9], bought[10]
+        if sent is not None:
+            day_sum -= sent.within(now, DAY)[1]
+            week_sum -= sent.within(now, WEEK)[1]
         return (
-            refunds.within(now, DAY)[1] / day if day else 0,
-            refunds.within(now, WEEK)[1] / week if week else 0,
+            refunds.within(now, DAY)[1] / day_sum if day_sum else 0,
+            refunds.within(now, WEEK)[1] / week_sum if week_sum else 0,
         )
 
     def _utilisation(self, t: Transaction) -> float:

@@ -11,7 +11,7 @@ from heapq import heappop, heappush
 from sys import intern
 from typing import Any, Final
 
-from signalexchange.detector.counters import Sums, whole
+from signalexchange.detector.counters import NEVER, Sums, whole
 from signalexchange.detector.features import DAY, OUTCOMES, WEEK
 from signalexchange.detector.registry import Registry
 from signalexchange.errors import MalformedError
@@ -22,30 +22,46 @@ CUSTOMERS: Final = 0
 MERCHANTS: Final = 1
 PAYEES: Final = 2
 WAITING: Final = 3
-NO_OUTCOMES: Final[tuple[int, ...]] = (0,) * 6
+NO_OUTCOMES: Final[tuple[float, ...]] = (0,) * 6
 
 
 class Outcomes(Sums):
     """The outcomes of one merchant's or customer's transactions, fraud as 1."""
 
-    __slots__ = ("key", "last")
+    __slots__ = ("_due", "_tally", "key", "last")
 
     def __init__(self, key: str) -> None:
         super().__init__(OUTCOMES)
         self.key = key
         self.last = 0
+        self._tally = NO_OUTCOMES
+        self._due = 0
+        """Up to that time `_tally` holds: outcomes are seldom, transactions are not."""
 
-    def tally(self, now: int) -> tuple[int, ...]:
-        """Frauds, then outcomes, that arrived in the last 1, 7 and 28 days."""
+    def add(self, now: int, amount: int) -> None:
+        """Counts an outcome."""
+        super().add(now, amount)
+        self._due = 0
+
+    def tally(self, now: int) -> tuple[float, ...]:
+        """Frauds that arrived in the last 1, 7 and 28 days, then frauds ÷ (outcomes + 1) in each."""
+        if now >= self._due:
+            self._count(now)
+        return self._tally
+
+    def _count(self, now: int) -> None:
         times, sums = self.times, self.sums
         known, frauds = len(times), sums[-1]
         all_ = bisect_right(times, now - OUTCOMES)
         week = bisect_right(times, now - WEEK, all_)
         day = bisect_right(times, now - DAY, week)
-        return (
-            frauds - sums[day], frauds - sums[week], frauds - sums[all_],
-            known - day, known - week, known - all_,
+        of_day, of_week, of_all = frauds - sums[day], frauds - sums[week], frauds - sums[all_]
+        self._tally = (
+            of_day, of_week, of_all,
+            of_day / (known - day + 1), of_week / (known - week + 1), of_all / (known - all_ + 1),
         )  # fmt: skip
+        leaving = ((all_, OUTCOMES), (week, WEEK), (day, DAY))
+        self._due = min((times[start] + width for start, width in leaving if start < known), default=NEVER)
 
 
 class Labels:
@@ -65,14 +81,19 @@ class Labels:
     def advance(self, now: int) -> None:
         """Counts what has arrived by `now`, which never goes back."""
         waiting = self._waiting
+        if not waiting or waiting[0][0] > now:
+            return
+        counted = 0
         while waiting and waiting[0][0] <= now:
             arrived, _, names, fraud = heappop(waiting)
+            counted += 1
             for known, name in zip(self._known, names, strict=True):
                 if name:
                     known.touch(name, arrived).add(arrived, fraud)
-                    known.forget(now, 2)
+        # Not before: what is silent by now may not have been when the next outcome arrived.
+        self.forget(now, 2 * counted)
 
-    def tally(self, which: int, name: str, now: int) -> tuple[int, ...]:
+    def tally(self, which: int, name: str, now: int) -> tuple[float, ...]:
         """`Outcomes.tally` of a customer, merchant or payee, after `advance(now)`."""
         outcomes = self._known[which].get(name)
         return outcomes.tally(now) if outcomes is not None else NO_OUTCOMES

@@ -1,14 +1,20 @@
 """What is known by name, and forgotten when nothing was heard of it for a time.
 
 Invariants: whatever was silent for `keep` seconds is as if it had never been, at once, even before its memory
-is given back; `forget` gives that back in small parts, so that it never stalls a stream.
+is given back; `forget` gives that back in small parts, so that it never stalls a stream, and within an eighth
+of `keep` more. To know whom to forget, time is cut in turns of an eighth of `keep`, and each thing stands in
+the list of each turn in which it was heard of: up to nine references a thing. (An order by last use costs a
+stream more: every touch would change the thing's neighbours, which are elsewhere in memory.)
 """
 
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Generic, Protocol, TypeVar
+from operator import attrgetter
+from typing import Final, Generic, Protocol, TypeVar
 
 from signalexchange.errors import MalformedError
+
+TURNS: Final = 8
 
 
 class Named(Protocol):
@@ -22,51 +28,73 @@ E = TypeVar("E", bound=Named)
 
 
 class Registry(Generic[E]):
-    """Things by name, those heard of last at the end. `len()` is how many are held."""
+    """Things by name. `len()` is how many are held."""
 
-    __slots__ = ("_keep", "_make", "_things", "get")
+    __slots__ = ("_ended", "_heard", "_keep", "_make", "_past", "_things", "get")
 
     def __init__(self, make: Callable[[str], E], keep: int) -> None:
         self._make = make
         self._keep = keep
-        self._things: OrderedDict[str, E] = OrderedDict()
+        self._things: dict[str, E] = {}
         self.get = self._things.get
         """What is held of a name, silent or not, or None."""
+        self._ended = -1
+        """When the turn before this one ended: what is later is of this one."""
+        self._heard: list[E] = []
+        """What was heard of in this turn."""
+        self._past: deque[tuple[int, list[E]]] = deque()
+        """Earlier turns: when each had ended, and what was heard of in it."""
 
     def __len__(self) -> int:
         return len(self._things)
 
     def put(self, thing: E, now: int) -> None:
-        """Takes back a thing, in the order they were held in. Raises MalformedError where it can't be so."""
-        things = self._things
-        after = things[next(reversed(things))].last if things else 0
-        if thing.key in things or not after <= thing.last <= now:
+        """Takes back a thing, in the order of `heard`. Raises MalformedError where it can't be so."""
+        after = self._heard[-1].last if self._heard else self._ended
+        if thing.key in self._things or not after <= thing.last <= now:
             raise MalformedError("stored things are not in order")
-        things[thing.key] = thing
+        self._turn(thing.last)
+        self._things[thing.key] = thing
+        self._heard.append(thing)
 
     def touch(self, key: str, now: int) -> E:
         """The thing of that name, heard of at `now`, which never goes back; a new one where none is."""
-        things = self._things
-        edge = now - self._keep
-        thing = things.get(key)
+        thing = self.get(key)
         if thing is None:
-            thing = things[key] = self._make(key)
-        else:
-            things.move_to_end(key)
-            if thing.last <= edge:
-                thing = things[key] = self._make(thing.key)
+            thing = self._things[key] = self._make(key)
+            self._heard.append(thing)
+        elif thing.last <= now - self._keep:
+            thing = self._things[thing.key] = self._make(thing.key)
+            self._heard.append(thing)
+        elif thing.last <= self._ended:
+            self._heard.append(thing)
         thing.last = now
         return thing
 
     def forget(self, now: int, most: int) -> None:
         """Gives back the memory of up to `most` things that are silent."""
-        things = self._things
-        for _ in range(min(most, len(things))):
-            oldest = next(iter(things))
-            if things[oldest].last > now - self._keep:
-                return
-            del things[oldest]
+        self._turn(now)
+        past, things = self._past, self._things
+        edge = now - self._keep
+        while past and past[0][0] <= edge and most:
+            heard = past[0][1]
+            if not heard:
+                past.popleft()
+                continue
+            thing = heard.pop()
+            most -= 1
+            if thing.last <= edge and things.get(thing.key) is thing:
+                del things[thing.key]
 
     def heard(self, now: int) -> Iterator[E]:
         """Those that are not silent, heard of last at the end."""
-        return (thing for thing in self._things.values() if thing.last > now - self._keep)
+        held = (thing for thing in self._things.values() if thing.last > now - self._keep)
+        return iter(sorted(held, key=attrgetter("last", "key")))
+
+    def _turn(self, now: int) -> None:
+        """Ends the turn where it has lasted long enough."""
+        if now > self._ended + self._keep // TURNS:
+            if self._heard:
+                self._past.append((now, self._heard))
+                self._heard = []
+            self._ended = now

@@ -4,12 +4,12 @@ Invariants: a vector depends on transactions taken before, on outcomes that arri
 and on the transaction itself, never on what comes after; it is exactly what a recomputation from the whole
 history gives; `state()` and `restore` at any point change no vector that follows.
 
-Memory: a customer, merchant, payee or device that was silent for 30 days (a card: 7) is forgotten, and of the
-others what is older than 30 days before their last event; a log may hold twice what a window needs, and 64
-events. A purchase takes about 50 bytes while it is remembered, the first with a merchant in 30 days 170 more;
-a customer takes about 1.3 kB of its own, a merchant or payee 1 kB, a device 0.8 kB, a card 0.5 kB. These are
-many objects that live for long and hold no cycles: a process of its own gains a fifth in speed by a high
-`gc.set_threshold`, and by `gc.freeze()` after `restore`.
+Memory: a customer, merchant, payee or device that was silent for 30 days (a card: 7) is forgotten, its memory
+given back within an eighth of that time more, and of the others what is older than 30 days before their last
+event; a log may hold twice what a window needs, and 64 events. A purchase takes about 60 bytes while it is
+remembered, the first with a merchant in 30 days 170 more; a customer takes about 1.2 kB, a merchant
+or payee 1 kB, a device 0.8 kB, a card 0.5 kB. These are many objects that live for long and hold no cycles: a
+process of its own gains a fifth in speed by a high `gc.set_threshold`, and by `gc.freeze()` after `restore`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,6 +27,7 @@ from signalexchange.errors import MalformedError
 
 NO_MERCHANT: Final[tuple[float, ...]] = (0,) * 22
 NO_PAYEE: Final[tuple[float, ...]] = (0,) * 15
+NO_PAIR: Final = (0, 0, 0, MONTH)
 NO_USERS: Final = (0, 0, 0)
 NO_CARD: Final = (0,) * 8
 FORGET_EVERY: Final = 16
@@ -64,8 +65,10 @@ class Windows:
         local = now + self.parameters.utc_offset
         hour = local % DAY // HOUR
         received = 0
-        if customer.transfers is not None and (till := self._payees.get(name)) is not None:
-            received = till.sum(now, 3 * DAY)
+        if customer.sent is not None:
+            till = self._payees.get(name)
+            if till is not None and till.last > now - 3 * DAY:
+                received = till.sum(now, 3 * DAY)
         own, pair, large = customer.describe(t, hour, received)
         merchant = payee = None
         at_merchant, to_payee = NO_MERCHANT, NO_PAYEE
@@ -78,14 +81,17 @@ class Windows:
         elif t.merchant:
             merchant = self._merchants.touch(t.merchant, now)
             counterparty = merchant.key
-            at_merchant = _of_merchant(merchant, amount, now, labels.tally(MERCHANTS, counterparty, now))
+            at_merchant = (
+                *_of_merchant(merchant, amount, now),
+                *labels.tally(MERCHANTS, counterparty, now),
+            )
         users: Sequence[int] = NO_USERS
         unknown_device = 0
         device = None
         if t.device:
             device = self._devices.touch(t.device, now)
             device.advance(now)
-            users = device.numbers
+            users = (device.day, device.week, device.month)
             unknown_device = 0 if name in device.latest else 1
         card = self._cards.touch(t.card, now) if t.card else None
         vector = [
@@ -94,11 +100,11 @@ class Windows:
             *labels.tally(CUSTOMERS, name, now)[:3],
             *at_merchant,
             *to_payee,
-            *pair,
+            *((pair.day, pair.week, pair.month, now - pair.last) if pair is not None else NO_PAIR),
             unknown_device, *users,
             *(card.tally(now) if card is not None else NO_CARD),
         ]  # fmt: skip
-        customer.count(t, counterparty, large)
+        customer.count(t, pair, counterparty, large)
         if kind is PURCHASE or kind is TRANSFER:
             till = merchant if kind is PURCHASE else payee
             if till is not None:
@@ -194,15 +200,12 @@ class Windows:
             raise MalformedError("not stored windows: a record of no known name")
 
 
-def _of_merchant(merchant: Till, amount: int, now: int, outcomes: tuple[int, ...]) -> tuple[float, ...]:
-    """The features of a merchant, for a transaction there of that many cents."""
+def _of_merchant(merchant: Till, amount: int, now: int) -> tuple[float, ...]:
+    """The features of a merchant but for its outcomes, for a transaction there of that many cents."""
     tally = merchant.tally(now)
-    _, day, week, month, _, day_sum, week_sum, month_sum, *_ = tally
-    frauds_day, frauds_week, frauds, known_day, known_week, known = outcomes
+    day, week, month, month_sum = tally[1], tally[2], tally[3], tally[7]
     return (
         *tally,
-        day_sum / day if day else 0, week_sum / week if week else 0, month_sum / month if month else 0,
+        tally[5] / day if day else 0, tally[6] / week if week else 0, month_sum / month if month else 0,
         amount / 100 * month / month_sum if month else 0,
-        frauds_day, frauds_week, frauds,
-        frauds_day / (known_day + 1), frauds_week / (known_week + 1), frauds / (known + 1),
     )  # fmt: skip

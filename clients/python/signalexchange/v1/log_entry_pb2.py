@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from signalexchange.v1 import identifier_pb2 as signalexchange_dot_v1_dot_identifier__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!signalexchange/v1/log_entry.proto\x12\x11signalexchange.v1\x1a\"signalexchange/v1/identifier.proto\"W\n\x0b\x45ntryHeader\x12*\n\x04type\x18\x01 \x01(\x0e\x32\x1c.signalexchange.v1.EntryType\x12\x0e\n\x06member\x18\x02 \x01(\t\x12\x0c\n\x04time\x18\x03 \x01(\x03\"\x1b\n\x0bRosterEntry\x12\x0c\n\x04note\x18\x01 \x01(\x0c\"1\n\x0fSuspensionEntry\x12\x0e\n\x06member\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"2\n\nBatchEntry\x12\x11\n\tstatement\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"1\n\x0eSignalPosition\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x10\n\x08position\x18\x02 \x01(\r\"\x84\x01\n\x0fWithdrawalEntry\x12\x18\n\x10statement_digest\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x34\n\tpositions\x18\x03 \x03(\x0b\x32!.signalexchange.v1.SignalPosition\x12\x0e\n\x06\x65rased\x18\x04 \x01(\x08\"\xaa\x01\n\x0b\x41\x63\x63\x65ssEntry\x12\x0f\n\x07purpose\x18\x01 \x01(\t\x12/\n\x04type\x18\x02 \x01(\x0e\x32!.signalexchange.v1.IdentifierType\x12\r\n\x05\x65poch\x18\x03 \x01(\r\x12\r\n\x05\x61sked\x18\x04 \x01(\r\x12\x0c\n\x04hits\x18\x05 \x01(\x0c\x12\x16\n\x0erequest_digest\x18\x06 \x01(\x0c\x12\x15\n\ranswer_digest\x18\x07 \x01(\x0c\"1\n\rDeliveryEntry\x12\r\n\x05token\x18\x01 \x01(\x0c\x12\x11\n\tsignal_id\x18\x02 \x01(\x0c\"=\n\x0cRefusalEntry\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\r\"5\n\rOutcomesEntry\x12\x11\n\tstatement\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"\xae\x01\n\nMatchEntry\x12\x10\n\x08match_id\x18\x01 \x01(\x0c\x12\x0f\n\x07pattern\x18\x02 \x01(\r\x12\x0e\n\x06status\x18\x03 \x01(\r\x12\x12\n\nconfidence\x18\x04 \x01(\r\x12\x15\n\rrules_version\x18\x05 \x01(\t\x12\r\n\x05\x61s_of\x18\x06 \x01(\x04\x12\x33\n\x08\x65vidence\x18\x07 \x03(\x0b\x32!.signalexchange.v1.SignalPosition\"H\n\x12MatchDeliveryEntry\x12\x10\n\x08match_id\x18\x01 \x01(\x0c\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12\x10\n\x08subjects\x18\x03 \x01(\x0c\"\x1f\n\x0cOpeningEntry\x12\x0f\n\x07indices\x18\x01 \x03(\x04*\xd6\x02\n\tEntryType\x12\x1a\n\x16\x45NTRY_TYPE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45NTRY_TYPE_ROSTER\x10\x01\x12\x19\n\x15\x45NTRY_TYPE_SUSPENSION\x10\x02\x12\x14\n\x10\x45NTRY_TYPE_BATCH\x10\x03\x12\x19\n\x15\x45NTRY_TYPE_WITHDRAWAL\x10\x04\x12\x16\n\x12\x45NTRY_TYPE_LOOK_UP\x10\x05\x12\x1b\n\x17\x45NTRY_TYPE_SUBSCRIPTION\x10\x06\x12\x17\n\x13\x45NTRY_TYPE_DELIVERY\x10\x07\x12\x16\n\x12\x45NTRY_TYPE_REFUSAL\x10\x08\x12\x16\n\x12\x45NTRY_TYPE_OPENING\x10\t\x12\x17\n\x13\x45NTRY_TYPE_OUTCOMES\x10\n\x12\x14\n\x10\x45NTRY_TYPE_MATCH\x10\x0b\x12\x1d\n\x19\x45NTRY_TYPE_MATCH_DELIVERY\x10\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!signalexchange/v1/log_entry.proto\x12\x11signalexchange.v1\x1a\"signalexchange/v1/identifier.proto\"W\n\x0b\x45ntryHeader\x12*\n\x04type\x18\x01 \x01(\x0e\x32\x1c.signalexchange.v1.EntryType\x12\x0e\n\x06member\x18\x02 \x01(\t\x12\x0c\n\x04time\x18\x03 \x01(\x03\"\x1b\n\x0bRosterEntry\x12\x0c\n\x04note\x18\x01 \x01(\x0c\"1\n\x0fSuspensionEntry\x12\x0e\n\x06member\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"2\n\nBatchEntry\x12\x11\n\tstatement\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"1\n\x0eSignalPosition\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x10\n\x08position\x18\x02 \x01(\r\"\x84\x01\n\x0fWithdrawalEntry\x12\x18\n\x10statement_digest\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x34\n\tpositions\x18\x03 \x03(\x0b\x32!.signalexchange.v1.SignalPosition\x12\x0e\n\x06\x65rased\x18\x04 \x01(\x08\"\xb8\x02\n\x0b\x41\x63\x63\x65ssEntry\x12\x0f\n\x07purpose\x18\x01 \x01(\t\x12/\n\x04type\x18\x02 \x01(\x0e\x32!.signalexchange.v1.IdentifierType\x12\r\n\x05\x65poch\x18\x03 \x01(\r\x12\r\n\x05\x61sked\x18\x04 \x01(\r\x12\x0c\n\x04hits\x18\x05 \x01(\x0c\x12\x16\n\x0erequest_digest\x18\x06 \x01(\x0c\x12\x15\n\ranswer_digest\x18\x07 \x01(\x0c\x12\x0e\n\x06scores\x18\x08 \x03(\r\x12\x0e\n\x06\x61\x64vice\x18\t \x03(\r\x12\x0f\n\x07learned\x18\n \x01(\x04\x12\x0f\n\x07matched\x18\x0b \x03(\r\x12\x35\n\nmatched_to\x18\x0c \x01(\x0b\x32!.signalexchange.v1.SignalPosition\x12\x13\n\x0bmatched_day\x18\r \x01(\r\"1\n\rDeliveryEntry\x12\r\n\x05token\x18\x01 \x01(\x0c\x12\x11\n\tsignal_id\x18\x02 \x01(\x0c\"=\n\x0cRefusalEntry\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\r\"5\n\rOutcomesEntry\x12\x11\n\tstatement\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"\xcc\x01\n\nMatchEntry\x12\x10\n\x08match_id\x18\x01 \x01(\x0c\x12\x0f\n\x07pattern\x18\x02 \x01(\r\x12\x0e\n\x06status\x18\x03 \x01(\r\x12\x12\n\nconfidence\x18\x04 \x01(\r\x12\x15\n\rrules_version\x18\x05 \x01(\t\x12\r\n\x05\x61s_of\x18\x06 \x01(\x04\x12\x33\n\x08\x65vidence\x18\x07 \x03(\x0b\x32!.signalexchange.v1.SignalPosition\x12\x0f\n\x07learned\x18\x08 \x01(\x04\x12\x0b\n\x03\x64\x61y\x18\t \x01(\r\"H\n\x12MatchDeliveryEntry\x12\x10\n\x08match_id\x18\x01 \x01(\x0c\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12\x10\n\x08subjects\x18\x03 \x01(\x0c\"b\n\x0cOutcomeTally\x12\x0e\n\x06issuer\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x10\n\x08reporter\x18\x03 \x01(\t\x12\x11\n\tconfirmed\x18\x04 \x01(\x04\x12\x0f\n\x07refuted\x18\x05 \x01(\x04\"/\n\rLearnedFactor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08permille\x18\x02 \x01(\r\"\xe9\x01\n\nModelEntry\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12\r\n\x05model\x18\x02 \x01(\t\x12\x17\n\x0frulebook_digest\x18\x03 \x01(\x0c\x12\x30\n\x07tallies\x18\x04 \x03(\x0b\x32\x1f.signalexchange.v1.OutcomeTally\x12\x30\n\x06groups\x18\x05 \x03(\x0b\x32 .signalexchange.v1.LearnedFactor\x12/\n\x05\x63odes\x18\x06 \x03(\x0b\x32 .signalexchange.v1.LearnedFactor\x12\r\n\x05\x61s_of\x18\x07 \x01(\x04\"\x1f\n\x0cOpeningEntry\x12\x0f\n\x07indices\x18\x01 \x03(\x04*\xec\x02\n\tEntryType\x12\x1a\n\x16\x45NTRY_TYPE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45NTRY_TYPE_ROSTER\x10\x01\x12\x19\n\x15\x45NTRY_TYPE_SUSPENSION\x10\x02\x12\x14\n\x10\x45NTRY_TYPE_BATCH\x10\x03\x12\x19\n\x15\x45NTRY_TYPE_WITHDRAWAL\x10\x04\x12\x16\n\x12\x45NTRY_TYPE_LOOK_UP\x10\x05\x12\x1b\n\x17\x45NTRY_TYPE_SUBSCRIPTION\x10\x06\x12\x17\n\x13\x45NTRY_TYPE_DELIVERY\x10\x07\x12\x16\n\x12\x45NTRY_TYPE_REFUSAL\x10\x08\x12\x16\n\x12\x45NTRY_TYPE_OPENING\x10\t\x12\x17\n\x13\x45NTRY_TYPE_OUTCOMES\x10\n\x12\x14\n\x10\x45NTRY_TYPE_MATCH\x10\x0b\x12\x1d\n\x19\x45NTRY_TYPE_MATCH_DELIVERY\x10\x0c\x12\x14\n\x10\x45NTRY_TYPE_MODEL\x10\rb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'signalexchange.v1.log_entry_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ENTRYTYPE']._serialized_start=1126
-  _globals['_ENTRYTYPE']._serialized_end=1468
+  _globals['_ENTRYTYPE']._serialized_start=1683
+  _globals['_ENTRYTYPE']._serialized_end=2047
   _globals['_ENTRYHEADER']._serialized_start=92
   _globals['_ENTRYHEADER']._serialized_end=179
   _globals['_ROSTERENTRY']._serialized_start=181
@@ -47,17 +47,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WITHDRAWALENTRY']._serialized_start=365
   _globals['_WITHDRAWALENTRY']._serialized_end=497
   _globals['_ACCESSENTRY']._serialized_start=500
-  _globals['_ACCESSENTRY']._serialized_end=670
-  _globals['_DELIVERYENTRY']._serialized_start=672
-  _globals['_DELIVERYENTRY']._serialized_end=721
-  _globals['_REFUSALENTRY']._serialized_start=723
-  _globals['_REFUSALENTRY']._serialized_end=784
-  _globals['_OUTCOMESENTRY']._serialized_start=786
-  _globals['_OUTCOMESENTRY']._serialized_end=839
-  _globals['_MATCHENTRY']._serialized_start=842
-  _globals['_MATCHENTRY']._serialized_end=1016
-  _globals['_MATCHDELIVERYENTRY']._serialized_start=1018
-  _globals['_MATCHDELIVERYENTRY']._serialized_end=1090
-  _globals['_OPENINGENTRY']._serialized_start=1092
-  _globals['_OPENINGENTRY']._serialized_end=1123
+  _globals['_ACCESSENTRY']._serialized_end=812
+  _globals['_DELIVERYENTRY']._serialized_start=814
+  _globals['_DELIVERYENTRY']._serialized_end=863
+  _globals['_REFUSALENTRY']._serialized_start=865
+  _globals['_REFUSALENTRY']._serialized_end=926
+  _globals['_OUTCOMESENTRY']._serialized_start=928
+  _globals['_OUTCOMESENTRY']._serialized_end=981
+  _globals['_MATCHENTRY']._serialized_start=984
+  _globals['_MATCHENTRY']._serialized_end=1188
+  _globals['_MATCHDELIVERYENTRY']._serialized_start=1190
+  _globals['_MATCHDELIVERYENTRY']._serialized_end=1262
+  _globals['_OUTCOMETALLY']._serialized_start=1264
+  _globals['_OUTCOMETALLY']._serialized_end=1362
+  _globals['_LEARNEDFACTOR']._serialized_start=1364
+  _globals['_LEARNEDFACTOR']._serialized_end=1411
+  _globals['_MODELENTRY']._serialized_start=1414
+  _globals['_MODELENTRY']._serialized_end=1647
+  _globals['_OPENINGENTRY']._serialized_start=1649
+  _globals['_OPENINGENTRY']._serialized_end=1680
 # @@protoc_insertion_point(module_scope)

@@ -52,6 +52,8 @@ class _EntryTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EntryType.V
     """MatchEntry."""
     ENTRY_TYPE_MATCH_DELIVERY: _EntryType.ValueType  # 12
     """MatchDeliveryEntry."""
+    ENTRY_TYPE_MODEL: _EntryType.ValueType  # 13
+    """ModelEntry."""
 
 class EntryType(_EntryType, metaclass=_EntryTypeEnumTypeWrapper):
     """EntryType says which message an entry's payload is."""
@@ -82,6 +84,8 @@ ENTRY_TYPE_MATCH: EntryType.ValueType  # 11
 """MatchEntry."""
 ENTRY_TYPE_MATCH_DELIVERY: EntryType.ValueType  # 12
 """MatchDeliveryEntry."""
+ENTRY_TYPE_MODEL: EntryType.ValueType  # 13
+"""ModelEntry."""
 Global___EntryType: _TypeAlias = EntryType  # noqa: Y015
 
 @_typing.final
@@ -265,6 +269,12 @@ class AccessEntry(_message.Message):
     HITS_FIELD_NUMBER: _builtins.int
     REQUEST_DIGEST_FIELD_NUMBER: _builtins.int
     ANSWER_DIGEST_FIELD_NUMBER: _builtins.int
+    SCORES_FIELD_NUMBER: _builtins.int
+    ADVICE_FIELD_NUMBER: _builtins.int
+    LEARNED_FIELD_NUMBER: _builtins.int
+    MATCHED_FIELD_NUMBER: _builtins.int
+    MATCHED_TO_FIELD_NUMBER: _builtins.int
+    MATCHED_DAY_FIELD_NUMBER: _builtins.int
     purpose: _builtins.str
     """The purpose named."""
     type: _identifier_pb2.IdentifierType.ValueType
@@ -281,6 +291,33 @@ class AccessEntry(_message.Message):
     """
     answer_digest: _builtins.bytes
     """SHA-256 of the access salt ‖ the serialised SubjectRisk messages, concatenated. Empty for a subscription."""
+    learned: _builtins.int
+    """Version of the learned parameters that were used: that of the last ModelEntry before this entry, 0 where there
+    is none.
+    """
+    matched_day: _builtins.int
+    """The day, Unix seconds / 86,400, by which matching had let go of what is older than its window."""
+    @_builtins.property
+    def scores(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The score answered of each hit, in permille, in the order of `hits`; empty in records made before scores were
+        recorded.
+        """
+
+    @_builtins.property
+    def advice(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The Action advised about each hit, in the order of `hits`."""
+
+    @_builtins.property
+    def matched(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Positions in `hits`, zero-based and ascending, of those to which matches counted."""
+
+    @_builtins.property
+    def matched_to(self) -> Global___SignalPosition:
+        """Where matching stood when these matches were read: it had taken into account every entry below the index and, of
+        the batch there, what comes before the position. Not set where `matched` is empty, nor where matching moved on, or
+        was being rebuilt, meanwhile.
+        """
+
     def __init__(
         self,
         *,
@@ -291,10 +328,16 @@ class AccessEntry(_message.Message):
         hits: _builtins.bytes = ...,
         request_digest: _builtins.bytes = ...,
         answer_digest: _builtins.bytes = ...,
+        scores: _abc.Iterable[_builtins.int] | None = ...,
+        advice: _abc.Iterable[_builtins.int] | None = ...,
+        learned: _builtins.int = ...,
+        matched: _abc.Iterable[_builtins.int] | None = ...,
+        matched_to: Global___SignalPosition | None = ...,
+        matched_day: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["matched_to", b"matched_to"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_digest", b"answer_digest", "asked", b"asked", "epoch", b"epoch", "hits", b"hits", "purpose", b"purpose", "request_digest", b"request_digest", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "answer_digest", b"answer_digest", "asked", b"asked", "epoch", b"epoch", "hits", b"hits", "learned", b"learned", "matched", b"matched", "matched_day", b"matched_day", "matched_to", b"matched_to", "purpose", b"purpose", "request_digest", b"request_digest", "scores", b"scores", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -397,6 +440,8 @@ class MatchEntry(_message.Message):
     RULES_VERSION_FIELD_NUMBER: _builtins.int
     AS_OF_FIELD_NUMBER: _builtins.int
     EVIDENCE_FIELD_NUMBER: _builtins.int
+    LEARNED_FIELD_NUMBER: _builtins.int
+    DAY_FIELD_NUMBER: _builtins.int
     match_id: _builtins.bytes
     """Random, 16 bytes."""
     pattern: _builtins.int
@@ -409,6 +454,12 @@ class MatchEntry(_message.Message):
     """Version of the matching rules."""
     as_of: _builtins.int
     """Every entry below this index has been taken into account."""
+    learned: _builtins.int
+    """Version of the learned parameters by which it is as sure."""
+    day: _builtins.int
+    """The day, Unix seconds / 86,400, by which matching had let go of what is older than its window. Not set while
+    matching catches up with what it had read from storage ahead of `as_of`.
+    """
     @_builtins.property
     def evidence(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignalPosition]:
         """Where its evidence stands; what was there before and is not repeated no longer counts."""
@@ -423,10 +474,12 @@ class MatchEntry(_message.Message):
         rules_version: _builtins.str = ...,
         as_of: _builtins.int = ...,
         evidence: _abc.Iterable[Global___SignalPosition] | None = ...,
+        learned: _builtins.int = ...,
+        day: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "confidence", b"confidence", "evidence", b"evidence", "match_id", b"match_id", "pattern", b"pattern", "rules_version", b"rules_version", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "confidence", b"confidence", "day", b"day", "evidence", b"evidence", "learned", b"learned", "match_id", b"match_id", "pattern", b"pattern", "rules_version", b"rules_version", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -461,6 +514,124 @@ class MatchDeliveryEntry(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MatchDeliveryEntry: _TypeAlias = MatchDeliveryEntry  # noqa: Y015
+
+@_typing.final
+class OutcomeTally(_message.Message):
+    """OutcomeTally says how many verdicts of one party on what another said have been counted so far."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ISSUER_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    REPORTER_FIELD_NUMBER: _builtins.int
+    CONFIRMED_FIELD_NUMBER: _builtins.int
+    REFUTED_FIELD_NUMBER: _builtins.int
+    issuer: _builtins.str
+    """Who issued what was judged; empty for verdicts on matches that count for their pattern."""
+    code: _builtins.str
+    """Code of what was judged, or the pattern of matches; empty where it is not known or counts for the issuer alone."""
+    reporter: _builtins.str
+    """The party that reported the verdicts."""
+    confirmed: _builtins.int
+    """Verdicts that confirmed."""
+    refuted: _builtins.int
+    """Verdicts that refuted."""
+    def __init__(
+        self,
+        *,
+        issuer: _builtins.str = ...,
+        code: _builtins.str = ...,
+        reporter: _builtins.str = ...,
+        confirmed: _builtins.int = ...,
+        refuted: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "confirmed", b"confirmed", "issuer", b"issuer", "refuted", b"refuted", "reporter", b"reporter"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OutcomeTally: _TypeAlias = OutcomeTally  # noqa: Y015
+
+@_typing.final
+class LearnedFactor(_message.Message):
+    """LearnedFactor is how much more or less than unknown a group, or what is said under a code, is believed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PERMILLE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """A controlling group, a code or a pattern."""
+    permille: _builtins.int
+    """In permille; never 1000."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        permille: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "permille", b"permille"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LearnedFactor: _TypeAlias = LearnedFactor  # noqa: Y015
+
+@_typing.final
+class ModelEntry(_message.Message):
+    """ModelEntry puts a version of the learned parameters on the log, in the transaction of what changed them: a report
+    of outcomes, verdicts on matches that matching has taken into account, or who takes part by which rules.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    RULEBOOK_DIGEST_FIELD_NUMBER: _builtins.int
+    TALLIES_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    CODES_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    """1 and so on, without gaps."""
+    model: _builtins.str
+    """Version of the rulebook's scoring model."""
+    rulebook_digest: _builtins.bytes
+    """SHA-256 of the rulebook in force, 32 bytes: its priors make factors of tallies."""
+    as_of: _builtins.int
+    """Verdicts on matches in entries below this index are counted, in a version that matching writes; else 0."""
+    @_builtins.property
+    def tallies(self) -> _containers.RepeatedCompositeFieldContainer[Global___OutcomeTally]:
+        """The tallies that changed, as they are now; ascending by issuer, code and reporter."""
+
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___LearnedFactor]:
+        """Factors of all controlling groups that are not 1000, ascending by name."""
+
+    @_builtins.property
+    def codes(self) -> _containers.RepeatedCompositeFieldContainer[Global___LearnedFactor]:
+        """Factors of all codes and patterns that are not 1000, ascending by name."""
+
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        model: _builtins.str = ...,
+        rulebook_digest: _builtins.bytes = ...,
+        tallies: _abc.Iterable[Global___OutcomeTally] | None = ...,
+        groups: _abc.Iterable[Global___LearnedFactor] | None = ...,
+        codes: _abc.Iterable[Global___LearnedFactor] | None = ...,
+        as_of: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "codes", b"codes", "groups", b"groups", "model", b"model", "rulebook_digest", b"rulebook_digest", "tallies", b"tallies", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelEntry: _TypeAlias = ModelEntry  # noqa: Y015
 
 @_typing.final
 class OpeningEntry(_message.Message):

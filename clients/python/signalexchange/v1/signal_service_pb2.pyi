@@ -418,7 +418,9 @@ class LookUpSubjectsResponse(_message.Message):
     RECEIPT_FIELD_NUMBER: _builtins.int
     ACCESS_SALT_FIELD_NUMBER: _builtins.int
     model_version: _builtins.str
-    """Version of the scoring model."""
+    """Version of the rulebook's scoring model, a full stop, and the version of what was learned from outcomes, that of
+    the last ModelEntry before the access record: such as "additive-2.17".
+    """
     access_salt: _builtins.bytes
     """Salt of the access record's digests, 16 random bytes that the hub does not keep."""
     @_builtins.property
