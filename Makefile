@@ -45,6 +45,11 @@ lint: install ## format, lint, strict types, import rules, contract, freshness o
 evaluate: install ## precision and recall of matching on cities nobody tuned on: a table, var/evaluate/report.json, recall.svg
 	$(BIN)/exchange-hub evaluate --folder var/evaluate
 
+HANDBOOK := $(wildcard ../shared/data/handbook-2018-04_07.parquet)
+evaluate-detector: TRANSACTIONS ?= $(HANDBOOK)
+evaluate-detector: install ## what members' detectors catch, alone and together: a table, var/evaluate/detector.json (TRANSACTIONS=FILE)
+	$(BIN)/exchange-hub evaluate-detector --folder var/evaluate $(if $(TRANSACTIONS),--transactions "$(TRANSACTIONS)")
+
 bench: install ## the benchmarks: a table and var/bench/report.json
 	$(BIN)/python -m tests.bench
 
@@ -68,4 +73,4 @@ lock: ## compile requirements/*.in anew
 	$(COMPILE) -o requirements/dev.txt requirements/dev.in
 	$(COMPILE) -c requirements/dev.txt -o requirements/run.txt requirements/run.in
 
-.PHONY: help install demo test lint evaluate bench generate format lock
+.PHONY: help install demo test lint evaluate evaluate-detector bench generate format lock

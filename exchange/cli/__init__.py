@@ -16,7 +16,7 @@ from exchange.cli.deployment import init
 from exchange.cli.replay import replay
 from exchange.cli.roster import key, roster
 from exchange.cli.serving import custodian, serve
-from exchange.cli.trials import demo, evaluate, scenario
+from exchange.cli.trials import demo, evaluate, evaluate_detector, scenario
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -25,5 +25,6 @@ def main() -> None:
     """Run and administer the partner-signal exchange."""
 
 
-for _command in (init, serve, custodian, ceremony_group, roster, key, replay, demo, scenario, evaluate):
+_TRIALS = (demo, scenario, evaluate, evaluate_detector)
+for _command in (init, serve, custodian, ceremony_group, roster, key, replay, *_TRIALS):
     main.add_command(_command)

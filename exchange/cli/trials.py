@@ -1,4 +1,4 @@
-"""Trying the exchange out on made-up data: `demo`, `scenario`, `evaluate`."""
+"""Trying the exchange out on made-up data: `demo`, `scenario`, `evaluate`, `evaluate-detector`."""
 
 import sys
 from pathlib import Path
@@ -69,3 +69,26 @@ def evaluate(folder: Path, cities: int, seeds: tuple[int, ...], people: int, mer
             f"the evaluation needs {error.name}: install partner-signal-exchange with its extra [demo]"
         ) from None
     run(folder, cities, seeds, Size(people=people, merchants=merchants))
+
+
+@click.command("evaluate-detector")
+@click.option("--folder", type=NEW, default=Path("var/evaluate"), show_default=True, help="Gets the report.")
+@click.option("--transactions", type=FILE, help="CSV or Parquet to evaluate on, besides data of its own.")
+@plain_errors
+def evaluate_detector(folder: Path, transactions: Path | None) -> None:
+    """Measure what members' detectors catch: rules, own data alone, with the exchange, pooled raw data.
+
+    Four members replay the transactions day by day on a real exchange, outcomes seven days late, and learn
+    as they would at work. docs/detector-evaluation.md says what is counted.
+    """
+    try:
+        from exchange.evaluation.detection.run import run
+        from exchange.replay.processes import ProcessDiedError
+    except ImportError as error:
+        raise ConfigError(
+            f"the evaluation needs {error.name}: install partner-signal-exchange with its extra [demo]"
+        ) from None
+    try:
+        run(folder, transactions)
+    except ProcessDiedError as error:
+        raise click.ClickException(str(error)) from None

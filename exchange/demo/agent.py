@@ -8,7 +8,6 @@ least DELAY ago; what it ranks a payment by was known that morning.
 """
 
 import asyncio
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -29,11 +28,11 @@ from exchange.demo.desk import PATIENCE, FlowDesk
 from exchange.demo.ranking import Ranking
 from exchange.demo.risk import TerminalRisk
 from exchange.demo.watching import Watch
+from exchange.replay.processes import serve
 
 PURPOSE = "transaction-screening"
 _DIGITS = 6  # of a score: what rounding leaves behind must not part what is equal
 _EXAMPLES = 3
-_LONGEST_LINE = 1 << 20
 
 
 class Member:
@@ -166,19 +165,12 @@ async def _answer(member: Member, desk: FlowDesk, watch: Watch, request: Mapping
 
 async def main(config: Path, books: Path, folder: Path, first: int, evaluated_from: int) -> None:
     """Serve the commands of standard input until it ends."""
-    requests = asyncio.StreamReader(limit=_LONGEST_LINE)
-    await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(requests), sys.stdin
-    )
     async with ExchangeClient.from_config(load_config(config)) as client:
         kept = Books(books, first)
         member = Member(client, await client.roster.rulebook(), kept, evaluated_from)
         desk = FlowDesk(client, folder)
         with Watch(client, kept, folder / "detector", evaluated_from) as watch:
-            while line := await requests.readline():
-                answer = await _answer(member, desk, watch, json.loads(line))
-                sys.stdout.write(json.dumps(answer) + "\n")
-                sys.stdout.flush()
+            await serve(lambda request: _answer(member, desk, watch, request))
             await watch.close()
 
 

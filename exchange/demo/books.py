@@ -4,7 +4,7 @@ Invariants: a member's file holds nothing of another member's customers; what a 
 what `known` and `day` give it, so that no label is seen before its time.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet
 from signalexchange.detector.transactions import Transaction
 
-from exchange.replay.identities import merchant_of, phone_of
-from exchange.replay.transactions import DAY, SCENARIO, Table
+from exchange.replay.transactions import DAY
 
 COMPROMISED_TERMINAL = 2
 """TX_FRAUD_SCENARIO of a payment at a compromised terminal."""
@@ -48,23 +47,8 @@ class Payment:
     fraud: bool
 
 
-def keep(table: Table, path: Path) -> None:
-    """Write one member's part of a transactions table (`transactions.SCHEMA`) as its books."""
-    columns = {
-        "transaction": table["TRANSACTION_ID"],
-        "time": table["TX_DATETIME"].cast(pa.int64()),
-        "merchant": _named(table["TERMINAL_ID"], merchant_of),
-        "phone": _named(table["CUSTOMER_ID"], phone_of),
-        "amount": table["TX_AMOUNT"],
-        "fraud": table["TX_FRAUD"],
-    }
-    if SCENARIO in table.column_names:
-        columns["scenario"] = table[SCENARIO]
-    pyarrow.parquet.write_table(pa.table(columns), path)
-
-
 class Books:
-    """One member's books, read from the file that `keep` wrote."""
+    """One member's books, read from the file that `exchange.replay.books.keep` wrote."""
 
     def __init__(self, path: Path, first: int) -> None:
         """`first` is midnight of the replay's first day, Unix seconds: day 0."""
@@ -121,10 +105,3 @@ class Books:
     def known(self, after: int, until: int) -> Sequence[Fraud]:
         """Frauds that happened after `after` and not later than `until`, in time order."""
         return [fraud for fraud in self._frauds if after < fraud.time <= until]
-
-
-def _named(column: pa.ChunkedArray, name: Callable[[int], str]) -> pa.ChunkedArray:
-    """A column of numbers as a column of identifiers, each computed once."""
-    encoded = column.combine_chunks().dictionary_encode()
-    names = pa.array([name(number) for number in encoded.dictionary.to_pylist()], type=pa.string())
-    return pa.DictionaryArray.from_arrays(encoded.indices, names).cast(pa.string())

@@ -24,7 +24,7 @@ from signalexchange.evidence import Opening, read_openings
 from signalexchange.roster import RosterChain
 from signalexchange.v1.log_entry_pb2 import EntryType
 
-from exchange.demo import books, report, scan
+from exchange.demo import report, scan
 from exchange.demo.cashout import Cashout, Matching, MatchLog, compared, comparison, draw
 from exchange.demo.caught import Caught
 from exchange.demo.ranking import Ranking
@@ -32,6 +32,7 @@ from exchange.demo.reference import plain_counts
 from exchange.demo.run import DemoOptions
 from exchange.progress import Steps
 from exchange.provision import Deployment, Plan, provision
+from exchange.replay import books
 from exchange.replay.generator import generate
 from exchange.replay.identities import CONTROL_PHONE, merchant_of, phone_of
 from exchange.replay.processes import Agent, Crew

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,7 @@ _INPUT_SECONDS = 3.0
 _GRACE_SECONDS = 15.0
 _LAST_LINES = 15
 _LONGEST_LINE = 1 << 26
+_LONGEST_REQUEST = 1 << 20
 
 Result = TypeVar("Result")
 
@@ -162,6 +163,17 @@ class Agent:
             await asyncio.shield(self._died)
         reply: dict[str, Any] = json.loads(line)
         return reply
+
+
+async def serve(answer: Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]) -> None:
+    """Be the other end of an Agent: answer each line of standard input on standard output, until it ends."""
+    requests = asyncio.StreamReader(limit=_LONGEST_REQUEST)
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(requests), sys.stdin
+    )
+    while line := await requests.readline():
+        sys.stdout.write(json.dumps(await answer(json.loads(line))) + "\n")
+        sys.stdout.flush()
 
 
 async def _end(process: Process) -> None:

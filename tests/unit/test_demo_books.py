@@ -8,6 +8,7 @@ import pytest
 
 from exchange.demo import books
 from exchange.replay import generator, transactions
+from exchange.replay.books import keep
 from exchange.replay.identities import customer_of, merchant_of, phone_of
 from exchange.replay.transactions import DAY
 
@@ -24,7 +25,7 @@ def test_books_count_each_day_as_the_file_does(
     if not with_scenario:
         table = table.drop_columns([transactions.SCENARIO])
     part = transactions.issued_by(table, 2)
-    books.keep(part, tmp_path / "books.parquet")
+    keep(part, tmp_path / "books.parquet")
     kept = books.Books(tmp_path / "books.parquet", generator.START)
     assert kept.transactions == part.num_rows
     assert kept.has_scenarios is with_scenario
@@ -45,7 +46,7 @@ def test_books_count_each_day_as_the_file_does(
 
 
 def test_a_fraud_is_known_once_and_only_after_its_time(tmp_path: Path, table: transactions.Table) -> None:
-    books.keep(table, tmp_path / "books.parquet")
+    keep(table, tmp_path / "books.parquet")
     kept = books.Books(tmp_path / "books.parquet", generator.START)
     mornings = [generator.START + day * DAY for day in range(21)]
     seen = []
@@ -58,7 +59,7 @@ def test_a_fraud_is_known_once_and_only_after_its_time(tmp_path: Path, table: tr
 
 
 def test_a_members_file_holds_its_own_customers_only(tmp_path: Path, table: transactions.Table) -> None:
-    books.keep(transactions.issued_by(table, 3), tmp_path / "books.parquet")
+    keep(transactions.issued_by(table, 3), tmp_path / "books.parquet")
     phones = set(pyarrow.parquet.read_table(tmp_path / "books.parquet")["phone"].to_pylist())
     assert {customer_of(phone) % 4 for phone in phones} == {3}
     assert phone_of(3) in phones

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import stat
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -292,3 +293,23 @@ def test_a_version_says_what_made_it() -> None:
     assert document.trained.end - document.trained.start == QUICK.period
     assert document.held_out.end - document.held_out.start == 7 * DAY
     assert 0 < document.held_out.frauds < document.held_out.rows
+
+
+def test_a_split_between_known_and_unknown_is_learned_and_kept(tmp_path: Path) -> None:
+    """What the exchange doesn't answer is NaN; LightGBM then writes thresholds of inf."""
+    made = learner()
+    given_rows = [
+        replace(row, vector=(*row.vector[:3], float("nan") if row.fraud else row.vector[3]))
+        for row in rows(49)
+    ]
+    feed(made, given_rows)
+    assert made.learn(after(49)).better
+    kept = made.versions[0]
+    assert re.search(r"^threshold=(.* )?inf( |$)", kept.document.trees, re.MULTILINE)
+    read = read_model(write_model(kept, tmp_path), FEATURES)
+    told = read.probabilities([(0.0, 0.0, 0.0, float("nan")), (0.0, 0.0, 0.0, 0.0)])
+    assert told[0] > 0.8 > 0.2 > told[1]
+    assert np.array_equal(
+        read.probabilities([row.vector for row in given_rows[:99]]),
+        kept.probabilities([row.vector for row in given_rows[:99]]),
+    )

@@ -115,7 +115,11 @@ def _check_tree(index: int, lines: list[str], features: int) -> None:
     _numbers(fields["shrinkage"], 1)
     for key in _KEYS:
         count = leaves if key.startswith("leaf_") else leaves - 1
-        (_integers if key in _INTEGERS else _numbers)(fields[key], count)
+        if key in _INTEGERS:
+            _integers(fields[key], count)
+        else:
+            # A threshold of inf parts what is known from what is not.
+            _numbers(fields[key], count, also="inf" if key == "threshold" else "")
     _check_splits(fields, leaves, features)
 
 
@@ -154,9 +158,10 @@ def _integers(text: str, count: int) -> list[int]:
     return [int(word) for word in words]
 
 
-def _numbers(text: str, count: int) -> None:
+def _numbers(text: str, count: int, also: str = "") -> None:
+    """Check finite numbers; `also` is one more word that may stand for one."""
     words = text.split(" ")
     if len(words) != count or not all(
-        _NUMBER.fullmatch(word) and math.isfinite(float(word)) for word in words
+        (_NUMBER.fullmatch(word) and math.isfinite(float(word))) or (word and word == also) for word in words
     ):
         raise MalformedError(f"not {count} numbers")

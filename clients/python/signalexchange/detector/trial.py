@@ -28,7 +28,10 @@ RULES_SCORE: Final = "rules.score"
 
 PARAMETERS: Final[dict[str, Any]] = {
     "objective": "binary",
-    "num_leaves": 31,
+    "num_leaves": 15,
+    # Thresholds lie between bins of equally many rows. With the usual 255 the highest holds 0.4 % of all
+    # amounts, as much as there are frauds, and nothing tells a large amount from a very large one.
+    "max_bin": 4095,
     "learning_rate": 0.05,
     "feature_fraction": 0.7,
     "bagging_fraction": 0.8,
