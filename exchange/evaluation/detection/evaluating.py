@@ -144,7 +144,9 @@ def decided(
     # Raised from a handler, an interruption could fall between a process and whoever is to end it.
     before = {number: signal.signal(number, lambda number, _: stopped.append(number)) for number in _ENDING}
     try:
-        with ProcessPoolExecutor(max_workers=os.cpu_count(), initializer=_alone) as pool:
+        # Not forked: this process has gRPC's threads, and what they hold would stay held in a copy.
+        fresh = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(os.cpu_count(), fresh, initializer=_alone) as pool:
             # The longest first, so that no processor waits for it in the end.
             futures: dict[Future[_Found], _Key] = {
                 pool.submit(_pooled, whole, plan, first, days): ("pooled", 0)
