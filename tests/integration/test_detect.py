@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from signalexchange.detector.transactions import Transaction
+from signalexchange.sealed_store import create_key
 
 from tests.support import detector_stream as made
 from tests.support.detect import Bench, summary
@@ -359,6 +360,20 @@ def test_a_wrong_rule_file_is_refused_with_line_and_reason(bench: Bench) -> None
     )
     bench.environment["SIGNALEXCHANGE_CONFIG"] = str(bench.folder / "none.toml")
     assert "none.toml" in bench.run("--replay", code=2).err
+
+
+def test_the_key_may_lie_elsewhere(bench: Bench) -> None:
+    settings = bench.settings('key = "own.key"\n')
+    bench.rows(made.stream(3))
+    assert "own.key" in bench.run("rows.jsonl", code=2).err
+    create_key(bench.folder / "own.key")
+    bench.run("rows.jsonl")
+    assert not (bench.state / "key").exists()
+    asked = ("decision", made.stream(1)[0].id, "--state", bench.state)
+    found = bench.command(*asked, "--settings", settings)
+    assert (found.wait(), json.loads(found.out)["rules"]) == (0, 1)
+    lost = bench.command(*asked)
+    assert (lost.wait(), "key: can't read the key" in lost.err) == (2, True), lost.err
 
 
 def test_labels_are_taken_once_in_their_time_and_those_given_late_too(bench: Bench) -> None:

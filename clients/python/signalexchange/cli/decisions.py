@@ -25,12 +25,15 @@ settings_option = click.option(
 @click.command()
 @click.argument("transaction_id", metavar="ID")
 @state_option
-def decision(transaction_id: str, state: Path) -> None:
+@settings_option
+def decision(transaction_id: str, state: Path, settings_path: Path | None) -> None:
     """Show what was decided on transaction ID, why, and by which model and rules."""
     need_libraries()
     from signalexchange.detector.journal import DetectorJournal
+    from signalexchange.detector.settings import DetectorSettings, load_detector_settings
 
-    with DetectorJournal(_existing(state), reading=True) as journal:
+    loaded = load_detector_settings(settings_path) if settings_path is not None else DetectorSettings()
+    with DetectorJournal(_existing(state), loaded.key, reading=True) as journal:
         found = journal.decision(transaction_id)
     if found is None:
         raise ConfigError(f"{state}: no decision on a transaction of that id is kept")
@@ -51,7 +54,7 @@ def models(state: Path, settings_path: Path | None, rollback: bool) -> None:
     from signalexchange.detector.versions import read_versions
 
     loaded = load_detector_settings(settings_path) if settings_path is not None else DetectorSettings()
-    with DetectorJournal(_existing(state), reading=not rollback) as journal:
+    with DetectorJournal(_existing(state), loaded.key, reading=not rollback) as journal:
         if rollback:
             Detector.open(loaded, journal).rollback()
         versions = read_versions(state / MODELS, ROW)

@@ -139,7 +139,7 @@ class _Run:
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, self._stop)
         async with AsyncExitStack() as stack:
-            journal = stack.enter_context(DetectorJournal(self._state))
+            journal = stack.enter_context(DetectorJournal(self._state, self._settings.key))
             asker: Asker | None = None
             sender: Sender | None = None
             exchange = self._settings.exchange

@@ -143,15 +143,16 @@ class Publish(Section):
 class DetectorSettings(Section):
     """Everything the file says.
 
-    `rules`: a rule file in place of the packaged one. `columns`, `currency`, `zone` (an IANA name, for times
-    without an offset): how tables hold transactions. `lateness`, `grace`, `ahead` and `gap`,
-    seconds: see `order.Order`.
-    `on_rejected`: whether a row that can't be taken is counted and passed over, or stops the run.
-    `keep_days`: how long a decision is kept, and so how late its label may come. `flows`: whether movements
-    of money that pass the gate (signalexchange.gate) are published for matching.
+    `rules`: a rule file in place of the packaged one. `key`: file of the journal's key (64 hexadecimal
+    digits), in place of one beside the journal. `columns`, `currency`, `zone` (an IANA name, for times
+    without an offset): how tables hold transactions. `lateness`, `grace`, `ahead` and `gap`, seconds: see
+    `order.Order`. `on_rejected`: whether a row that can't be taken is counted and passed over, or stops the
+    run. `keep_days`: how long a decision is kept, and so how late its label may come. `flows`: whether
+    movements of money that pass the gate (signalexchange.gate) are published for matching.
     """
 
     rules: File | None = None
+    key: File | None = None
     columns: dict[str, Text] = Field(default_factory=dict)
     currency: Text = "CNY"
     zone: Text | None = None
