@@ -4,6 +4,7 @@ Invariants: a member's file holds nothing of another member's customers; what a 
 what `known` and `day` give it, so that no label is seen before its time.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
-from signalexchange.detector.transactions import Transaction
 
+from exchange.replay.books import Payment, read_payments
 from exchange.replay.transactions import DAY
 
 COMPROMISED_TERMINAL = 2
@@ -39,22 +40,15 @@ class Counted:
     at_compromised: int
 
 
-@dataclass(frozen=True, slots=True)
-class Payment:
-    """A payment as the member's detector takes it, and what it will later turn out to be."""
-
-    transaction: Transaction
-    fraud: bool
-
-
 class Books:
     """One member's books, read from the file that `exchange.replay.books.keep` wrote."""
 
     def __init__(self, path: Path, first: int) -> None:
         """`first` is midnight of the replay's first day, Unix seconds: day 0."""
         table = pyarrow.parquet.read_table(path)
-        self._table = table.sort_by([("time", "ascending"), ("transaction", "ascending")])
         self._first = first
+        self._payments = list(read_payments(path))
+        self._times = [payment.transaction.time for payment in self._payments]
         self.transactions: int = table.num_rows
         self.has_scenarios = "scenario" in table.column_names
         self._frauds = [
@@ -83,24 +77,15 @@ class Books:
         return self._days.get(number, {})
 
     def payments(self, number: int) -> list[Payment]:
-        """The payments of one day, in the order of their times."""
-        start = self._first + number * DAY
-        times = self._table["time"]
-        chosen = pc.and_(pc.greater_equal(times, start), pc.less(times, start + DAY))
-        return [
-            Payment(
-                Transaction(
-                    id=str(row["transaction"]),
-                    time=row["time"],
-                    customer=row["phone"],
-                    amount=round(row["amount"] * 100),
-                    merchant=row["merchant"],
-                ),
-                bool(row["fraud"]),
-            )
-            for row in self._table.filter(chosen).to_pylist()
-            if row["amount"] > 0
-        ]
+        """The payments of one day that a detector takes, in the order of their times."""
+        return self._between(self._first + number * DAY, self._first + (number + 1) * DAY)
+
+    def learned(self, after: int, until: int) -> list[Payment]:
+        """Of those that happened after `after` and not later than `until`, the frauds."""
+        return [payment for payment in self._between(after + 1, until + 1) if payment.fraud]
+
+    def _between(self, start: int, end: int) -> list[Payment]:
+        return self._payments[bisect_left(self._times, start) : bisect_left(self._times, end)]
 
     def known(self, after: int, until: int) -> Sequence[Fraud]:
         """Frauds that happened after `after` and not later than `until`, in time order."""

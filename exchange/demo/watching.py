@@ -66,8 +66,8 @@ class Watch:
     async def day(self, now: int, number: int) -> list[str]:
         """Watch a day's transactions, after the labels that are known by its morning; lines to show."""
         arrivals: list[Arrival] = [
-            Label(str(fraud.transaction), True, now)
-            for fraud in self._books.known(self._labelled_until, now - DELAY)
+            Label(payment.transaction.id, True, now)
+            for payment in self._books.learned(self._labelled_until, now - DELAY)
         ]
         self._labelled_until = now - DELAY
         payments = self._books.payments(number)

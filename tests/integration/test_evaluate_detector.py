@@ -83,8 +83,8 @@ from rich.console import Console
 from signalexchange.detector.trial import Settings
 from exchange.evaluation.detection.evaluating import decided
 from exchange.evaluation.detection.plan import ROW, Plan
-from exchange.evaluation.detection.watching import Watched, read_payments
-from exchange.replay.books import keep
+from exchange.evaluation.detection.watching import Watched
+from exchange.replay.books import keep, read_payments
 from exchange.replay.generator import START, Size, generate
 from exchange.replay.transactions import DAY
 

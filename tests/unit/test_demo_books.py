@@ -3,6 +3,7 @@
 from itertools import pairwise
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
@@ -63,3 +64,21 @@ def test_a_members_file_holds_its_own_customers_only(tmp_path: Path, table: tran
     phones = set(pyarrow.parquet.read_table(tmp_path / "books.parquet")["phone"].to_pylist())
     assert {customer_of(phone) % 4 for phone in phones} == {3}
     assert phone_of(3) in phones
+
+
+def test_a_detector_takes_every_payment_of_something_and_learns_of_those_alone(
+    tmp_path: Path, table: transactions.Table
+) -> None:
+    rows = table.to_pylist()
+    nothing = next(row for row in rows if row["TX_FRAUD"])
+    nothing["TX_AMOUNT"] = 0.0
+    keep(pa.Table.from_pylist(rows, schema=table.schema), tmp_path / "books.parquet")
+    kept = books.Books(tmp_path / "books.parquet", generator.START)
+    taken = [payment.transaction for day in range(20) for payment in kept.payments(day)]
+    expected = [row for row in rows if row is not nothing]
+    assert [each.id for each in taken] == [str(row["TRANSACTION_ID"]) for row in expected]
+    assert [each.amount for each in taken] == [round(100 * row["TX_AMOUNT"]) for row in expected]
+    mornings = [generator.START + day * DAY for day in range(21)]
+    learned = [payment for before, now in pairwise(mornings) for payment in kept.learned(before, now)]
+    frauds = [str(row["TRANSACTION_ID"]) for row in expected if row["TX_FRAUD"]]
+    assert [payment.transaction.id for payment in learned] == frauds

@@ -16,8 +16,8 @@ from signalexchange.v1.signal_service_pb2 import SubjectRisk
 
 from exchange.evaluation.detection.deciding import decide
 from exchange.evaluation.detection.plan import OWN, ROW, Plan
-from exchange.evaluation.detection.watching import Payment, Watched, Watcher, read_payments
-from exchange.replay.books import keep
+from exchange.evaluation.detection.watching import Watched, Watcher
+from exchange.replay.books import Payment, keep, read_payments
 from exchange.replay.generator import START, Size, generate
 from exchange.replay.transactions import DAY
 

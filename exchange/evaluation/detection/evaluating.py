@@ -23,9 +23,9 @@ from exchange.evaluation.detection.deciding import Decided, Scores, by_rules, de
 from exchange.evaluation.detection.exchanging import exchanged
 from exchange.evaluation.detection.figures import Figures, Payments, figures
 from exchange.evaluation.detection.plan import OWN, ROW, WAYS, Plan, Way
-from exchange.evaluation.detection.watching import Watched, Watcher, read_payments
+from exchange.evaluation.detection.watching import Watched, Watcher
 from exchange.progress import Steps
-from exchange.replay.books import keep
+from exchange.replay.books import keep, read_payments
 from exchange.replay.transactions import DAY, ISSUERS, Table, days_of
 
 

@@ -23,7 +23,8 @@ from signalexchange.v1.identifier_pb2 import IDENTIFIER_TYPE_MERCHANT
 from signalexchange.v1.signal_service_pb2 import SubjectRisk
 
 from exchange.evaluation.detection.plan import MEMBER, ROW
-from exchange.evaluation.detection.watching import Watched, Watcher, read_payments
+from exchange.evaluation.detection.watching import Watched, Watcher
+from exchange.replay.books import read_payments
 from exchange.replay.processes import serve
 from exchange.replay.transactions import DAY
 

@@ -5,53 +5,20 @@ exchange had answered by then and on the payment itself, and on nothing that com
 """
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow.parquet
 from numpy.typing import NDArray
 from signalexchange.detector.features import FEATURES
 from signalexchange.detector.rules import Rules
 from signalexchange.detector.shared import shared_features
-from signalexchange.detector.transactions import Transaction
 from signalexchange.detector.windows import Windows
 from signalexchange.v1.signal_service_pb2 import SubjectRisk
 
 from exchange.evaluation.detection.plan import UTC
-
-_BLOCK = 50_000
-
-
-class Payment(NamedTuple):
-    """A payment of a member's books, and what it will turn out to be; `scenario` is 0 where it is genuine."""
-
-    transaction: Transaction
-    fraud: bool
-    scenario: int
-
-
-def read_payments(books: Path) -> Iterator[Payment]:
-    """The payments of a file that `exchange.replay.books.keep` wrote, in order of time.
-
-    Payments of nothing, which no detector takes, are left out.
-    """
-    file = pyarrow.parquet.ParquetFile(books)
-    with_scenario = "scenario" in file.schema_arrow.names
-    for block in file.iter_batches(_BLOCK):
-        columns: dict[str, list[Any]] = block.to_pydict()
-        scenarios = columns["scenario"] if with_scenario else columns["fraud"]
-        names = ("transaction", "time", "phone", "amount", "merchant", "fraud")
-        for id_, time, customer, amount, merchant, fraud, scenario in zip(
-            *(columns[name] for name in names), scenarios, strict=True
-        ):
-            cents = round(amount * 100)
-            if cents > 0:
-                yield Payment(
-                    Transaction(str(id_), time, customer, cents, merchant=merchant), fraud == 1, scenario
-                )
+from exchange.replay.books import Payment
 
 
 class Watcher:

@@ -27,7 +27,6 @@ STRICTNESS: Final[tuple[Action, ...]] = ("proceed", "authenticate", "hold")
 Shared = Literal["answered", "nothing", "late", "unreachable", "off"]
 """Whether the exchange answered: all that was asked; there was nothing to ask about; not within the budget;
 not at all; it is not asked. With "late" and "unreachable" the decision is the local one."""
-DEGRADED: Final[frozenset[Shared]] = frozenset({"late", "unreachable"})
 
 Source = Literal["rule", "model", "exchange"]
 

@@ -93,18 +93,9 @@ class Engine:
 
     def take(self, event: Event) -> list[Released]:
         """Take one event in. Raises Rejected (it is counted) where a transaction is not taken."""
-        what = event[0]
-        if what == OFFER:
-            return self._release(self.order.offer(Transaction.restore(event[1]), event[2]))
-        return self.take_other(event)
-
-    def offer(self, transaction: Transaction, now: int | None) -> list[Released]:
-        """`take` of an OFFER, without the way over plain data."""
-        return self._release(self.order.offer(transaction, now))
-
-    def take_other(self, event: Event) -> list[Released]:
-        """`take` of anything else."""
         match event:
+            case [str(what), list(values), (int() | None) as now] if what == OFFER:
+                return self.offer(Transaction.restore(values), now)
             case [str(what), int(now)] if what == TICK:
                 return self._release(self.order.advance(now))
             case [str(what)] if what == FLUSH:
@@ -122,6 +113,10 @@ class Engine:
             case _:
                 raise MalformedError("not a stored event")
         return []
+
+    def offer(self, transaction: Transaction, now: int | None) -> list[Released]:
+        """`take` of an OFFER, without the way over plain data."""
+        return self._release(self.order.offer(transaction, now))
 
     def decided(
         self, released: Sequence[Released], rows: ArrayLike, decisions: Sequence[Made]
