@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, x25519
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from signalexchange.credentials import TlsFiles
 
@@ -34,7 +34,14 @@ def write_signing_key(path: Path) -> ed25519.Ed25519PrivateKey:
     return key
 
 
-def _pem(key: ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey) -> bytes:
+def write_hpke_key(path: Path) -> x25519.X25519PrivateKey:
+    """Make an X25519 key and write it as PKCS #8 PEM (RFC 8410); raises FileExistsError."""
+    key = x25519.X25519PrivateKey.generate()
+    write_private(path, _pem(key))
+    return key
+
+
+def _pem(key: ed25519.Ed25519PrivateKey | x25519.X25519PrivateKey | ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 from signalexchange.credentials import load_private_key
 from signalexchange.errors import ConfigError
 from signalexchange.note import Signer
@@ -27,6 +29,7 @@ from signalexchange.roster import (
     Governance,
     Group,
     Kind,
+    OfficerKey,
     Party,
     PartyKey,
     Roster,
@@ -42,6 +45,9 @@ TRUST_DOMAIN = "spiffe://exchange.test"
 ALWAYS = (0, 2**40)
 """Validity of a trial deployment's signing keys: a replay's clock may stand anywhere."""
 SIGNING_KEY_ID = "signing-1"
+HPKE_KEY_ID = "hpke-1"
+OFFICERS = ("officer-1", "officer-2", "officer-3")
+"""Each of them holds one key, of the same id."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,10 @@ FOUNDERS = (
     PartySpec("shop-river", "ecommerce", "river-group"),
     PartySpec("audit-one", "auditor", "audit-one"),
     PartySpec("operator", "operator", "hub-operator"),
+    PartySpec("police-one", "law_enforcement", "police-one"),
 )
+DISCLOSING_KINDS = MEMBER_KINDS | {"law_enforcement"}
+"""Kinds of parties with officers and a key to seal to."""
 CUSTODIANS = {"custodian-a": "north-holding", "custodian-b": "lotus-group", "custodian-c": "notary-house"}
 TYPES = ("phone", "national_id_cn", "card", "iban", "merchant", "account", "device", "address")
 
@@ -208,11 +217,19 @@ def _make_roster(deployment: Deployment) -> Roster:
         spiffe_id = f"{TRUST_DOMAIN}/party/{spec.id}"
         authority.issue(home, spiffe_id)
         keys: tuple[PartyKey, ...] = ()
+        officers: tuple[OfficerKey, ...] = ()
+        sealed_to: tuple[PartyKey, ...] = ()
         if spec.kind in MEMBER_KINDS:
-            public_key = pki.write_signing_key(home / "signing.key").public_key().public_bytes_raw()
-            keys = (
-                PartyKey(id=SIGNING_KEY_ID, public_key=public_key, not_before=ALWAYS[0], not_after=ALWAYS[1]),
+            keys = (_party_key(SIGNING_KEY_ID, pki.write_signing_key(home / "signing.key").public_key()),)
+        if spec.kind in DISCLOSING_KINDS:
+            officers = tuple(
+                OfficerKey(
+                    officer=name,
+                    **dict(_party_key(name, pki.write_signing_key(home / f"{name}.key").public_key())),
+                )
+                for name in OFFICERS
             )
+            sealed_to = (_party_key(HPKE_KEY_ID, pki.write_hpke_key(home / "hpke.key").public_key()),)
         parties.append(
             Party(
                 id=spec.id,
@@ -220,8 +237,8 @@ def _make_roster(deployment: Deployment) -> Roster:
                 group=spec.group,
                 spiffe_id=spiffe_id,
                 signing_keys=keys,
-                officer_keys=(),
-                hpke_keys=(),
+                officer_keys=officers,
+                hpke_keys=sealed_to,
             )
         )
     custodians = []
@@ -255,6 +272,10 @@ def _make_roster(deployment: Deployment) -> Roster:
         threshold=plan.threshold,
         reinstates=(),
     )
+
+
+def _party_key(key_id: str, key: Ed25519PublicKey | X25519PublicKey) -> PartyKey:
+    return PartyKey(id=key_id, public_key=key.public_bytes_raw(), not_before=ALWAYS[0], not_after=ALWAYS[1])
 
 
 def _hold_ceremony(deployment: Deployment, roster: Roster) -> None:
@@ -331,6 +352,9 @@ def _configure_party(deployment: Deployment, party: PartySpec) -> None:
             *("[signing]", f'key_id = "{SIGNING_KEY_ID}"', 'key = "signing.key"'),
             *("[token_cache]", 'path = "tokens.cache"', 'key = "tokens.key"'),
         ]
+    if party.kind in DISCLOSING_KINDS:
+        lines += ["[officers]", *(f'{name} = "{name}.key"' for name in OFFICERS)]
+        lines += ["[hpke]", f'{HPKE_KEY_ID} = "hpke.key"']
     if deployment.plan.clock is not None:
         lines += ["[replay]", 'clock = "../../clock"']
     _write_config(deployment.party_config(party.id), lines)

@@ -12,7 +12,7 @@ from typing import Any, Final
 MEMBERS: Final = frozenset({"bank", "ecommerce", "payment_provider"})
 """Kinds of parties that share and ask."""
 OPERATOR: Final = frozenset({"operator"})
-EVERYBODY: Final = MEMBERS | OPERATOR | {"auditor"}
+EVERYBODY: Final = MEMBERS | OPERATOR | {"auditor", "law_enforcement"}
 """Every kind of enrolled party."""
 
 

@@ -63,7 +63,11 @@ class Replay(Section):
 
 
 class MemberConfig(Section):
-    """Everything a party's file says. `member` is its id on the roster; `custodians` maps id to host:port."""
+    """Everything a party's file says.
+
+    `member` is its id on the roster; `custodians` maps id to host:port; `officers` and `hpke` map ids of keys on
+    the roster to PKCS #8 PEM files: Ed25519 keys of officers, and X25519 keys that open what is sealed to it.
+    """
 
     member: Text
     hub: Hub
@@ -71,6 +75,8 @@ class MemberConfig(Section):
     trust: Trust
     custodians: dict[Text, Target] = Field(default_factory=dict)
     signing: Signing | None = None
+    officers: dict[Text, File] = Field(default_factory=dict)
+    hpke: dict[Text, File] = Field(default_factory=dict)
     journal: JournalFiles | None = None
     token_cache: TokenCacheFiles = TokenCacheFiles()
     replay: Replay | None = None

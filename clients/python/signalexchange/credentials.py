@@ -13,7 +13,7 @@ import grpc
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.asymmetric import ed25519, x25519
 
 from signalexchange.errors import ConfigError
 
@@ -39,13 +39,26 @@ def read_private(path: Path, what: str) -> bytes:
 
 def load_private_key(path: Path) -> ed25519.Ed25519PrivateKey:
     """An Ed25519 private key in PKCS #8 PEM (RFC 8410); raises ConfigError."""
-    try:
-        key = serialization.load_pem_private_key(read_private(path, "signing key"), password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise ConfigError(f"{path}: not an unencrypted private key in PEM") from error
+    key = _load_pem(path, "signing key")
     if not isinstance(key, ed25519.Ed25519PrivateKey):
         raise ConfigError(f"{path}: the signing key must be an Ed25519 key")
     return key
+
+
+def load_hpke_key(path: Path) -> x25519.X25519PrivateKey:
+    """An X25519 private key in PKCS #8 PEM (RFC 8410), which opens what is sealed to a party (RFC 9180);
+    raises ConfigError."""
+    key = _load_pem(path, "HPKE key")
+    if not isinstance(key, x25519.X25519PrivateKey):
+        raise ConfigError(f"{path}: the HPKE key must be an X25519 key")
+    return key
+
+
+def _load_pem(path: Path, what: str) -> object:
+    try:
+        return serialization.load_pem_private_key(read_private(path, what), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise ConfigError(f"{path}: not an unencrypted private key in PEM") from error
 
 
 def load_signing_key(path: Path) -> Sign:

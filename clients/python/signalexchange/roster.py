@@ -75,7 +75,7 @@ Vkey = Annotated[str, Field(strict=True, max_length=1024), AfterValidator(_check
 TypeName = Annotated[str, Field(strict=True), AfterValidator(_check_type)]
 Amount = Annotated[int, Field(strict=True, ge=1, le=MAX_BUDGET)]
 Count = Annotated[int, Field(strict=True, ge=1, le=1000)]
-Kind = Literal["bank", "ecommerce", "payment_provider", "auditor", "operator"]
+Kind = Literal["bank", "ecommerce", "payment_provider", "auditor", "operator", "law_enforcement"]
 MEMBER_KINDS = frozenset({"bank", "ecommerce", "payment_provider"})
 
 
@@ -87,6 +87,10 @@ class PartyKey(Record):
     not_before: UnixTime
     not_after: UnixTime
 
+    def valid_at(self, now: int) -> bool:
+        """Whether it is valid at `now` (Unix seconds)."""
+        return self.not_before <= now < self.not_after
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.not_before >= self.not_after:
@@ -94,15 +98,21 @@ class PartyKey(Record):
         return self
 
 
+class OfficerKey(PartyKey):
+    """A key of one officer; who holds several, as while one is renewed, is one officer all the same."""
+
+    officer: Identifier
+
+
 class Party(Record):
-    """An institution, or the operator or an auditor."""
+    """An institution, the operator, an auditor or a law-enforcement authority."""
 
     id: Identifier
     kind: Kind
     group: Identifier
     spiffe_id: SpiffeId
     signing_keys: tuple[PartyKey, ...]
-    officer_keys: tuple[PartyKey, ...]
+    officer_keys: tuple[OfficerKey, ...]
     hpke_keys: tuple[PartyKey, ...]
 
     @property
@@ -112,7 +122,7 @@ class Party(Record):
 
     @property
     def is_member(self) -> bool:
-        """Whether the party publishes and looks up: neither auditor nor operator."""
+        """Whether the party publishes and looks up."""
         return self.kind in MEMBER_KINDS
 
     @model_validator(mode="after")
@@ -206,7 +216,20 @@ class Roster(Document):
     def signing_key(self, party_id: str, key_id: str, now: int) -> bytes | None:
         """Public Ed25519 key of a party's signing key that is valid at `now` (Unix seconds), or None."""
         key = self._signing_keys.get((party_id, key_id))
-        return key.public_key if key is not None and key.not_before <= now < key.not_after else None
+        return key.public_key if key is not None and key.valid_at(now) else None
+
+    def officer_key(self, party_id: str, key_id: str, now: int) -> OfficerKey | None:
+        """A party's officer's key that is valid at `now` (Unix seconds), or None."""
+        party = self.party(party_id)
+        keys = () if party is None else party.officer_keys
+        return next((key for key in keys if key.id == key_id and key.valid_at(now)), None)
+
+    def hpke_key(self, party_id: str, now: int) -> PartyKey | None:
+        """The X25519 key to seal to for a party at `now` (Unix seconds): of those valid the one that lasts
+        longest; None where there is none."""
+        party = self.party(party_id)
+        keys = () if party is None else party.hpke_keys
+        return max((key for key in keys if key.valid_at(now)), key=lambda key: key.not_after, default=None)
 
     @property
     def log_verifier(self) -> Verifier:

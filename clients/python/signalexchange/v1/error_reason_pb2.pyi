@@ -88,6 +88,20 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND: there is no match of that id that concerns the caller."""
     ERROR_REASON_OUTCOME_CONFLICT: _ErrorReason.ValueType  # 32
     """FAILED_PRECONDITION: the caller's group gave another verdict on that signal or match before."""
+    ERROR_REASON_CASE_UNKNOWN: _ErrorReason.ValueType  # 33
+    """NOT_FOUND: the caller has no proceeding in a case of that id."""
+    ERROR_REASON_CASE_CONFLICT: _ErrorReason.ValueType  # 34
+    """ABORTED: another step of the proceeding was recorded meanwhile; read the case again."""
+    ERROR_REASON_STEP_NOT_ALLOWED: _ErrorReason.ValueType  # 35
+    """FAILED_PRECONDITION: the rules of cases do not allow this step now."""
+    ERROR_REASON_OFFICER_NOT_INDEPENDENT: _ErrorReason.ValueType  # 36
+    """PERMISSION_DENIED: another officer must do this: one who took no part before."""
+    ERROR_REASON_DISCLOSURE_UNKNOWN: _ErrorReason.ValueType  # 37
+    """NOT_FOUND: there is no disclosure of that id that concerns the caller."""
+    ERROR_REASON_DISCLOSURE_CONFLICT: _ErrorReason.ValueType  # 38
+    """FAILED_PRECONDITION: the disclosure is past that step: decided, received, withdrawn or expired."""
+    ERROR_REASON_NOTICE_UNKNOWN: _ErrorReason.ValueType  # 39
+    """NOT_FOUND: there is no notice of that code."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of the google.rpc.ErrorInfo that every refusal carries, without
@@ -160,4 +174,18 @@ ERROR_REASON_MATCH_UNKNOWN: ErrorReason.ValueType  # 31
 """NOT_FOUND: there is no match of that id that concerns the caller."""
 ERROR_REASON_OUTCOME_CONFLICT: ErrorReason.ValueType  # 32
 """FAILED_PRECONDITION: the caller's group gave another verdict on that signal or match before."""
+ERROR_REASON_CASE_UNKNOWN: ErrorReason.ValueType  # 33
+"""NOT_FOUND: the caller has no proceeding in a case of that id."""
+ERROR_REASON_CASE_CONFLICT: ErrorReason.ValueType  # 34
+"""ABORTED: another step of the proceeding was recorded meanwhile; read the case again."""
+ERROR_REASON_STEP_NOT_ALLOWED: ErrorReason.ValueType  # 35
+"""FAILED_PRECONDITION: the rules of cases do not allow this step now."""
+ERROR_REASON_OFFICER_NOT_INDEPENDENT: ErrorReason.ValueType  # 36
+"""PERMISSION_DENIED: another officer must do this: one who took no part before."""
+ERROR_REASON_DISCLOSURE_UNKNOWN: ErrorReason.ValueType  # 37
+"""NOT_FOUND: there is no disclosure of that id that concerns the caller."""
+ERROR_REASON_DISCLOSURE_CONFLICT: ErrorReason.ValueType  # 38
+"""FAILED_PRECONDITION: the disclosure is past that step: decided, received, withdrawn or expired."""
+ERROR_REASON_NOTICE_UNKNOWN: ErrorReason.ValueType  # 39
+"""NOT_FOUND: there is no notice of that code."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"signalexchange/v1/identifier.proto\x12\x11signalexchange.v1\"]\n\x0cSubjectToken\x12/\n\x04type\x18\x01 \x01(\x0e\x32!.signalexchange.v1.IdentifierType\x12\r\n\x05\x65poch\x18\x02 \x01(\r\x12\r\n\x05value\x18\x03 \x01(\x0c\",\n\x07Receipt\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x12\n\ncheckpoint\x18\x02 \x01(\x0c*\xb3\x02\n\x0eIdentifierType\x12\x1f\n\x1bIDENTIFIER_TYPE_UNSPECIFIED\x10\x00\x12\x19\n\x15IDENTIFIER_TYPE_PHONE\x10\x01\x12\"\n\x1eIDENTIFIER_TYPE_NATIONAL_ID_CN\x10\x02\x12\x18\n\x14IDENTIFIER_TYPE_CARD\x10\x03\x12\x18\n\x14IDENTIFIER_TYPE_IBAN\x10\x04\x12\x19\n\x15IDENTIFIER_TYPE_EMAIL\x10\x05\x12\x1a\n\x16IDENTIFIER_TYPE_DEVICE\x10\x06\x12\x1c\n\x18IDENTIFIER_TYPE_MERCHANT\x10\x07\x12\x1b\n\x17IDENTIFIER_TYPE_ACCOUNT\x10\x08\x12\x1b\n\x17IDENTIFIER_TYPE_ADDRESS\x10\t*\xa8\x01\n\tPartyKind\x12\x1a\n\x16PARTY_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0fPARTY_KIND_BANK\x10\x01\x12\x18\n\x14PARTY_KIND_ECOMMERCE\x10\x02\x12\x1f\n\x1bPARTY_KIND_PAYMENT_PROVIDER\x10\x03\x12\x16\n\x12PARTY_KIND_AUDITOR\x10\x04\x12\x17\n\x13PARTY_KIND_OPERATOR\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"signalexchange/v1/identifier.proto\x12\x11signalexchange.v1\"]\n\x0cSubjectToken\x12/\n\x04type\x18\x01 \x01(\x0e\x32!.signalexchange.v1.IdentifierType\x12\r\n\x05\x65poch\x18\x02 \x01(\r\x12\r\n\x05value\x18\x03 \x01(\x0c\",\n\x07Receipt\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x12\n\ncheckpoint\x18\x02 \x01(\x0c*\xb3\x02\n\x0eIdentifierType\x12\x1f\n\x1bIDENTIFIER_TYPE_UNSPECIFIED\x10\x00\x12\x19\n\x15IDENTIFIER_TYPE_PHONE\x10\x01\x12\"\n\x1eIDENTIFIER_TYPE_NATIONAL_ID_CN\x10\x02\x12\x18\n\x14IDENTIFIER_TYPE_CARD\x10\x03\x12\x18\n\x14IDENTIFIER_TYPE_IBAN\x10\x04\x12\x19\n\x15IDENTIFIER_TYPE_EMAIL\x10\x05\x12\x1a\n\x16IDENTIFIER_TYPE_DEVICE\x10\x06\x12\x1c\n\x18IDENTIFIER_TYPE_MERCHANT\x10\x07\x12\x1b\n\x17IDENTIFIER_TYPE_ACCOUNT\x10\x08\x12\x1b\n\x17IDENTIFIER_TYPE_ADDRESS\x10\t*\xc8\x01\n\tPartyKind\x12\x1a\n\x16PARTY_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0fPARTY_KIND_BANK\x10\x01\x12\x18\n\x14PARTY_KIND_ECOMMERCE\x10\x02\x12\x1f\n\x1bPARTY_KIND_PAYMENT_PROVIDER\x10\x03\x12\x16\n\x12PARTY_KIND_AUDITOR\x10\x04\x12\x17\n\x13PARTY_KIND_OPERATOR\x10\x05\x12\x1e\n\x1aPARTY_KIND_LAW_ENFORCEMENT\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,7 +34,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_IDENTIFIERTYPE']._serialized_start=199
   _globals['_IDENTIFIERTYPE']._serialized_end=506
   _globals['_PARTYKIND']._serialized_start=509
-  _globals['_PARTYKIND']._serialized_end=677
+  _globals['_PARTYKIND']._serialized_end=709
   _globals['_SUBJECTTOKEN']._serialized_start=57
   _globals['_SUBJECTTOKEN']._serialized_end=150
   _globals['_RECEIPT']._serialized_start=152

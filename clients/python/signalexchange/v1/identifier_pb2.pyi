@@ -89,6 +89,8 @@ class _PartyKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PartyKind.V
     """An auditor: reads the log, shares and asks nothing."""
     PARTY_KIND_OPERATOR: _PartyKind.ValueType  # 5
     """The operator of the hub: proposes roster versions and suspends, shares and asks nothing."""
+    PARTY_KIND_LAW_ENFORCEMENT: _PartyKind.ValueType  # 6
+    """A law-enforcement authority: asks members to disclose, case by case; shares and looks up nothing."""
 
 class PartyKind(_PartyKind, metaclass=_PartyKindEnumTypeWrapper):
     """PartyKind says what sort of institution a party of the roster is."""
@@ -105,6 +107,8 @@ PARTY_KIND_AUDITOR: PartyKind.ValueType  # 4
 """An auditor: reads the log, shares and asks nothing."""
 PARTY_KIND_OPERATOR: PartyKind.ValueType  # 5
 """The operator of the hub: proposes roster versions and suspends, shares and asks nothing."""
+PARTY_KIND_LAW_ENFORCEMENT: PartyKind.ValueType  # 6
+"""A law-enforcement authority: asks members to disclose, case by case; shares and looks up nothing."""
 Global___PartyKind: _TypeAlias = PartyKind  # noqa: Y015
 
 @_typing.final

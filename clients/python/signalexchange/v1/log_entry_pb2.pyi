@@ -54,6 +54,16 @@ class _EntryTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EntryType.V
     """MatchDeliveryEntry."""
     ENTRY_TYPE_MODEL: _EntryType.ValueType  # 13
     """ModelEntry."""
+    ENTRY_TYPE_CASE: _EntryType.ValueType  # 14
+    """CaseEntry."""
+    ENTRY_TYPE_CASE_DEADLINE: _EntryType.ValueType  # 15
+    """CaseDeadlineEntry."""
+    ENTRY_TYPE_CASE_ERASURE: _EntryType.ValueType  # 16
+    """CaseErasureEntry."""
+    ENTRY_TYPE_CORRECTION: _EntryType.ValueType  # 17
+    """CorrectionEntry."""
+    ENTRY_TYPE_CORRECTIONS: _EntryType.ValueType  # 18
+    """CorrectionsEntry."""
 
 class EntryType(_EntryType, metaclass=_EntryTypeEnumTypeWrapper):
     """EntryType says which message an entry's payload is."""
@@ -86,6 +96,16 @@ ENTRY_TYPE_MATCH_DELIVERY: EntryType.ValueType  # 12
 """MatchDeliveryEntry."""
 ENTRY_TYPE_MODEL: EntryType.ValueType  # 13
 """ModelEntry."""
+ENTRY_TYPE_CASE: EntryType.ValueType  # 14
+"""CaseEntry."""
+ENTRY_TYPE_CASE_DEADLINE: EntryType.ValueType  # 15
+"""CaseDeadlineEntry."""
+ENTRY_TYPE_CASE_ERASURE: EntryType.ValueType  # 16
+"""CaseErasureEntry."""
+ENTRY_TYPE_CORRECTION: EntryType.ValueType  # 17
+"""CorrectionEntry."""
+ENTRY_TYPE_CORRECTIONS: EntryType.ValueType  # 18
+"""CorrectionsEntry."""
 Global___EntryType: _TypeAlias = EntryType  # noqa: Y015
 
 @_typing.final
@@ -656,3 +676,159 @@ class OpeningEntry(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OpeningEntry: _TypeAlias = OpeningEntry  # noqa: Y015
+
+@_typing.final
+class CaseEntry(_message.Message):
+    """CaseEntry puts a step of a case on the log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATEMENT_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    SIGNALS_FIELD_NUMBER: _builtins.int
+    DISPUTED_UNTIL_FIELD_NUMBER: _builtins.int
+    statement: _builtins.bytes
+    """The serialised CaseStatement."""
+    signature: _builtins.bytes
+    """The officer's signature."""
+    disputed_until: _builtins.int
+    """Of an appeal: until when they stay disputed at most; Unix seconds."""
+    @_builtins.property
+    def signals(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignalPosition]:
+        """Of an appeal: where the signals stand that it disputes. Of its decision: where those stand whose dispute ended."""
+
+    def __init__(
+        self,
+        *,
+        statement: _builtins.bytes = ...,
+        signature: _builtins.bytes = ...,
+        signals: _abc.Iterable[Global___SignalPosition] | None = ...,
+        disputed_until: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["disputed_until", b"disputed_until", "signals", b"signals", "signature", b"signature", "statement", b"statement"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CaseEntry: _TypeAlias = CaseEntry  # noqa: Y015
+
+@_typing.final
+class CaseDeadlineEntry(_message.Message):
+    """CaseDeadlineEntry records that a deadline of a proceeding passed before what was due had been recorded."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CASE_ID_FIELD_NUMBER: _builtins.int
+    DUE_FIELD_NUMBER: _builtins.int
+    WHAT_FIELD_NUMBER: _builtins.int
+    case_id: _builtins.bytes
+    """The case."""
+    due: _builtins.int
+    """When it was due: Unix seconds."""
+    what: _builtins.str
+    """"explanation" or "appeal"."""
+    def __init__(
+        self,
+        *,
+        case_id: _builtins.bytes = ...,
+        due: _builtins.int = ...,
+        what: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_id", b"case_id", "due", b"due", "what", b"what"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CaseDeadlineEntry: _TypeAlias = CaseDeadlineEntry  # noqa: Y015
+
+@_typing.final
+class CaseErasureEntry(_message.Message):
+    """CaseErasureEntry puts the erasure of a proceeding on the log: where its steps stood and the member's order. With
+    neither digest nor signature its term was over.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATEMENT_DIGEST_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    statement_digest: _builtins.bytes
+    """SHA-256 of the serialised CaseErasureStatement."""
+    signature: _builtins.bytes
+    """The officer's signature over the statement."""
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Indices of the entries whose content was erased, ascending."""
+
+    def __init__(
+        self,
+        *,
+        statement_digest: _builtins.bytes = ...,
+        signature: _builtins.bytes = ...,
+        entries: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "signature", b"signature", "statement_digest", b"statement_digest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CaseErasureEntry: _TypeAlias = CaseErasureEntry  # noqa: Y015
+
+@_typing.final
+class CorrectionEntry(_message.Message):
+    """CorrectionEntry records that a member is told of a change of a signal that it had been shown."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGNAL_ID_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    signal_id: _builtins.bytes
+    """The signal."""
+    token: _builtins.bytes
+    """The token it was shown by, 32 bytes."""
+    change: _builtins.int
+    """A SignalChange."""
+    def __init__(
+        self,
+        *,
+        signal_id: _builtins.bytes = ...,
+        token: _builtins.bytes = ...,
+        change: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "signal_id", b"signal_id", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CorrectionEntry: _TypeAlias = CorrectionEntry  # noqa: Y015
+
+@_typing.final
+class CorrectionsEntry(_message.Message):
+    """CorrectionsEntry records that a member acknowledged corrections."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATEMENT_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    statement: _builtins.bytes
+    """The serialised CorrectionsStatement."""
+    signature: _builtins.bytes
+    """The member's signature."""
+    def __init__(
+        self,
+        *,
+        statement: _builtins.bytes = ...,
+        signature: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["signature", b"signature", "statement", b"statement"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CorrectionsEntry: _TypeAlias = CorrectionsEntry  # noqa: Y015

@@ -602,6 +602,7 @@ class WatchSignalsResponse(_message.Message):
     CHANGE_FIELD_NUMBER: _builtins.int
     SUBJECT_FIELD_NUMBER: _builtins.int
     OWN_FIELD_NUMBER: _builtins.int
+    CORRECTION_FIELD_NUMBER: _builtins.int
     resume_token: _builtins.bytes
     """Opaque; resumes after this event."""
     signal_id: _builtins.bytes
@@ -612,6 +613,10 @@ class WatchSignalsResponse(_message.Message):
     """What happened."""
     own: _builtins.bool
     """Whether the signal is the caller's own."""
+    correction: _builtins.int
+    """Index of the CorrectionEntry that records this news of another member's signal, to be acknowledged; not set on news
+    of the caller's own signals and of new ones.
+    """
     @_builtins.property
     def subject(self) -> _identifier_pb2.SubjectToken:
         """The subject, as the caller itself submitted it; not set on news of the caller's own signals."""
@@ -624,11 +629,14 @@ class WatchSignalsResponse(_message.Message):
         change: Global___SignalChange.ValueType = ...,
         subject: _identifier_pb2.SubjectToken | None = ...,
         own: _builtins.bool = ...,
+        correction: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["subject", b"subject"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_correction", b"_correction", "correction", b"correction", "subject", b"subject"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "own", b"own", "resume_token", b"resume_token", "signal_id", b"signal_id", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_correction", b"_correction", "change", b"change", "correction", b"correction", "own", b"own", "resume_token", b"resume_token", "signal_id", b"signal_id", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__correction: _TypeAlias = _typing.Literal["correction"]  # noqa: Y015
+    _WhichOneofArgType__correction: _TypeAlias = _typing.Literal["_correction", b"_correction"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__correction) -> _WhichOneofReturnType__correction | None: ...
 
 Global___WatchSignalsResponse: _TypeAlias = WatchSignalsResponse  # noqa: Y015
