@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final, NamedTuple
 
+from exchange.domain.disclosure import DisclosureDelta
 from exchange.domain.reliability import Tally
 from exchange.domain.tree import Tile
 
@@ -359,3 +360,4 @@ class Delta:
     """Version of the learned parameters that is in force from now on; 0: unchanged."""
     matched_to: int = 0
     """Matching has taken every entry below this index into account; 0: unchanged."""
+    disclosures: DisclosureDelta = field(default_factory=DisclosureDelta)

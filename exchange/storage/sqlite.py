@@ -26,6 +26,7 @@ from exchange.domain.records import (
     Subscription,
 )
 from exchange.domain.store import StorageFailed, StorageFull
+from exchange.storage.disclosures import DisclosureReader
 from exchange.storage.match_reader import MatchReader
 from exchange.storage.migrate import migrate
 from exchange.storage.outcomes import OutcomeReader
@@ -49,7 +50,7 @@ _EVIDENCE: Final = "code, audience, confidence, grade, tlp, last_seen, echo, dis
 _BUSY_ATTEMPTS: Final = 4
 
 
-class SqliteStore(MatchReader, OutcomeReader):
+class SqliteStore(MatchReader, OutcomeReader, DisclosureReader):
     """A store in `folder`; made by `open`."""
 
     def __init__(

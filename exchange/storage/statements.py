@@ -11,6 +11,7 @@ from typing import Any, Final
 from signalexchange.v1.log_entry_pb2 import EntryType
 
 from exchange.domain.records import POSITIONS, Delta, Status
+from exchange.storage.disclosures import disclosure_statements
 from exchange.storage.outcomes import outcome_statements
 from exchange.storage.reader import positions
 from exchange.storage.transaction import Statement
@@ -58,6 +59,7 @@ def statements(delta: Delta) -> Iterator[Statement]:
         yield from _inserts(head, rows)
     yield from _tombstones(delta)
     yield from outcome_statements(delta)
+    yield from disclosure_statements(delta.disclosures)
     if delta.matched_to:
         yield from _matched(delta)
     if delta.forgotten_events:

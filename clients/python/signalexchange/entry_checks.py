@@ -18,6 +18,8 @@ from google.protobuf.message import Message
 
 from signalexchange import envelope
 from signalexchange.checkpoint import Checkpoint
+from signalexchange.disclosure_checks import ENTRIES as DISCLOSURE_ENTRIES
+from signalexchange.disclosure_checks import DisclosureChecker
 from signalexchange.entries import check_header, check_payload
 from signalexchange.entry_payloads import parse_header, parse_payload
 from signalexchange.errors import ExchangeError, VerificationError
@@ -116,6 +118,7 @@ class EntryChecker:
         self._withdrawn: list[_Withdrawn] = []
         self._about_matches = MatchChecker(report)
         self._about_versions = VersionChecker(report, rosters, roster_indices)
+        self._about_disclosures = DisclosureChecker(report, self._roster_at)
 
     def note(self, index: int, header: EntryHeader) -> None:
         """Take in an entry's header, its payload opened or not."""
@@ -139,6 +142,8 @@ class EntryChecker:
             self._about_versions.version(index, payload)
         elif isinstance(payload, AccessEntry):
             self._about_versions.used(index, payload)
+        elif isinstance(payload, DISCLOSURE_ENTRIES):
+            self._about_disclosures.judge(index, header, payload)
         elif isinstance(payload, OpeningEntry) and payload.indices[-1] >= index:
             self.report.problem("payloads", index, "opens entries that did not exist yet")
         for held in self.receipts.pop(index, ()):
@@ -158,18 +163,23 @@ class EntryChecker:
                 self.report.count("withdrawals")
         self._about_matches.finish(opened, self._issued)
         self._about_versions.finish()
+        self._about_disclosures.finish()
         receipts = sum(len(held) for held in self.receipts.values())
         disclosures = sum(len(shown) for shown in self.disclosures.values())
         self.report.skip("receipt of an entry that is not opened", receipts)
         self.report.skip("disclosure from an entry that is not opened", disclosures)
 
+    def _roster_at(self, index: int) -> Roster | None:
+        """The roster in force at an entry; None where no roster before it is known."""
+        version = bisect_left(self.roster_indices, index)
+        return self.rosters[version - 1] if version else None
+
     def _key(self, index: int, header: EntryHeader, origin: str, member: str, key_id: str) -> bytes | None:
         """The key a statement must be signed with; None, counted as not checked, where no roster is known."""
-        version = bisect_left(self.roster_indices, index)
-        if not version:
+        roster = self._roster_at(index)
+        if roster is None:
             self.report.skip("signature before the first opened roster entry")
             return None
-        roster = self.rosters[version - 1]
         if origin != roster.origin:
             raise VerificationError("the statement is for another log")
         if member != header.member:

@@ -27,6 +27,7 @@ CHECKS = (
     "match_deliveries",
     "disclosures",
     "receipts",
+    "disclosure_steps",
 )
 MAX_PROBLEMS = 1000
 
