@@ -267,7 +267,7 @@ class Proceeding:
         if self.proposal is not None:
             raise StepRefused("proposal-pending", "another action awaits a second officer")
         involved = self.involved | {step.officer}
-        if rules.measures.by_action[action].officers == 2:
+        if rules.measures.of(action).officers == 2:
             return replace(self, proposal=Proposal(action, step.digest, step.officer), involved=involved)
         return replace(taken, involved=involved)
 
@@ -285,7 +285,7 @@ class Proceeding:
             return replace(self, measure=action, heard=False)
         if failed is None:
             raise StepRefused("explanation-needed", "no explanation failed that was asked for before")
-        if failed not in rules.measures.by_action[action].escalates_on:
+        if failed not in rules.measures.of(action).escalates_on:
             raise StepRefused(
                 "explanation-needed", f"an explanation that is {failed} doesn't carry this action"
             )
