@@ -112,13 +112,15 @@ class Officers:
         self.appeals_are_decided_by_others()
 
     def climb(self, steps: int) -> None:
-        """Begin some way up the ladder."""
+        """Begin some way up the ladder, or after closing."""
         for measure in (restrict, freeze)[:steps]:
             self.attempt(explain(self.now + LEAST), "a")
             self.attempt(explained(), "a")
             self.attempt(judge(satisfactory=False), "b")
             self.attempt(measure(), "c")
             self.attempt(self.bodies("decide-proposal")[0], "d")
+        if steps == 3:
+            self.attempt(close(VERDICT_CONFIRMED), "a")
 
     def bodies(self, name: str) -> list[Body]:
         """The steps of this name that differ in what the rules look at."""
@@ -174,6 +176,8 @@ class Officers:
         last = self.history[-1]
         if last.name == "lift":
             assert last.after.measure == ACTION_ALLOW
+        if last.name in ("intercept", "restrict", "freeze") and not last.after.proposal:
+            assert last.after.measure == last.step.statement.action.action > last.before.measure
         if last.after.measure <= last.before.measure:
             return
         names = [taken.name for taken in self.history[:-1]]
@@ -247,7 +251,7 @@ intents = st.builds(
 @settings(max_examples=100, deadline=None)
 @given(
     st.builds(rules, st.sampled_from((1, 2)), st.sampled_from((1, 2)), st.booleans()),
-    st.integers(0, 2),
+    st.integers(0, 3),
     st.lists(intents, min_size=8, max_size=20),
 )
 def test_the_promises_hold_after_every_attempt(cases: Cases, climb: int, attempts: list[Intent]) -> None:
