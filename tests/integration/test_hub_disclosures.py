@@ -1,4 +1,4 @@
-"""Disclosures at the hub: asked, decided by two officers, fetched, received, withdrawn, expired; and shown."""
+"""Disclosures at the hub: asked, decided by two officers, fetched, received, withdrawn, expired; shown."""
 
 import asyncio
 from collections.abc import AsyncIterator

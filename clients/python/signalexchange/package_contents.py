@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from signalexchange.cases import parse_step
 from signalexchange.checkpoint import Checkpoint
 from signalexchange.disclosures import parse_statement
 from signalexchange.entry_payloads import parse_header, parse_payload
@@ -215,5 +216,5 @@ def _case(text: str) -> ReleasedCase:
         payload = parse_payload(entry.header.type, entry.opened.payload)
         if not isinstance(payload, CaseEntry):
             raise MalformedError("a case part holds an entry of another type")
-        steps.append((parse_message(CaseStatement, payload.statement), entry))
+        steps.append((parse_step(payload.statement), entry))
     return ReleasedCase(part.case_id, tuple(steps))

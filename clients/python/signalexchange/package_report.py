@@ -41,7 +41,8 @@ th { width: 32%; background: #f2f2f2; font-weight: 600 } table.wide th { width: 
 
 _PATTERNS = {
     "funds_loop": "资金回流", "refund_loop": "虚假退款回流", "payer_ring": "付款人团伙",
-    "merchant_hopping": "商户轮换", "repay_and_respend": "以卡养卡", "bust_out": "集中透支", "collecting_account": "归集账户",
+    "merchant_hopping": "商户轮换", "repay_and_respend": "以卡养卡", "bust_out": "集中透支",
+    "collecting_account": "归集账户",
 }  # fmt: skip
 _FACTORS = {
     "pattern": ("模式本身", "how telling the pattern is by itself"),
@@ -132,8 +133,8 @@ def _reading() -> str:
         "未列出的内容不得据此推断。</p><p><strong>This is information, not a verdict.</strong> Persons and "
         "merchants appear as pseudonymous tokens unless the member chose to release its own record. Nothing "
         "follows from what is not listed here: the member chose what is released. To check it without "
-        "trusting anybody: <code>signalexchange evidence verify PACKAGE --genesis FILE</code>, with a trust anchor that "
-        "comes from elsewhere than this package.</p></div>"
+        "trusting anybody: <code>signalexchange evidence verify PACKAGE --genesis FILE</code>, with a trust "
+        "anchor that comes from elsewhere than this package.</p></div>"
     )
 
 
@@ -216,7 +217,8 @@ def _derivation(match: Any, name: str, rulebook: Rulebook) -> str:
             "The parts are log-odds in thousandths of a nat, added up to L; the confidence is 1000 ÷ (1 + "
             f"e^(−L/1000)), in permille; here L is about {total}. Pattern and groups are known exactly from "
             "the rulebook in this package; of the others a member is told only how much they weigh, so that "
-            "nobody's reports can be read out of it. It is a model's probability under these rules, not a finding.",
+            "nobody's reports can be read out of it. It is a model's probability under these rules, not a "
+            "finding.",
         )
     )
 
