@@ -14,6 +14,7 @@ from typing import Self
 from signalexchange.config import MemberConfig
 from signalexchange.connection import LOOK_UP, RELIABILITY, SUBSCRIBE, TIMEOUT, UNSUBSCRIBE, Connection
 from signalexchange.credentials import Sign, TlsFiles, load_signing_key, read_file
+from signalexchange.disclosure_client import DisclosureClient
 from signalexchange.errors import ConfigError, RefusedError, VerificationError
 from signalexchange.journal import Journal
 from signalexchange.log_client import LogClient
@@ -56,8 +57,8 @@ class Answer:
 
 
 class ExchangeClient:
-    """A party's client; an asynchronous context manager. `roster`, `log`, `custodians` and `matches` are its
-    parts.
+    """A party's client; an asynchronous context manager. `roster`, `log`, `custodians`, `matches`
+    and `disclosures` are its parts.
 
     Methods raise RefusedError for what the hub refuses or where it can't be reached (status UNAVAILABLE or
     DEADLINE_EXCEEDED), VerificationError and MalformedError for what can't be believed.
@@ -93,6 +94,9 @@ class ExchangeClient:
         self.log = LogClient(self._hub, self.roster, journal)
         self.custodians = TokenSource(self._custodians, self.roster, self._cache, clock)
         self.matches = MatchClient(self._hub, self.roster, lambda: self.journal)
+        self.disclosures = DisclosureClient(
+            self._hub, self.log, self.roster, member, lambda: self.journal, clock
+        )
         self._publisher: Publisher | None = None
         if signing_key is not None and journal is not None:
             identity = Identity(member, *signing_key)

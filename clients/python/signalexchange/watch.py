@@ -16,6 +16,7 @@ from typing import TypeVar
 from signalexchange.connection import WATCH, Connection, Method, Request
 from signalexchange.errors import ExchangeError, RefusedError
 from signalexchange.journal import Journal, SignalNote
+from signalexchange.v1.disclosure_service_pb2 import WatchDisclosuresResponse
 from signalexchange.v1.identifier_pb2 import SubjectToken
 from signalexchange.v1.match_service_pb2 import WatchMatchesResponse
 from signalexchange.v1.signal_service_pb2 import SignalChange, WatchSignalsRequest, WatchSignalsResponse
@@ -48,7 +49,7 @@ class WatchEvent:
     references: tuple[str, ...]
 
 
-Answer = TypeVar("Answer", WatchSignalsResponse, WatchMatchesResponse)
+Answer = TypeVar("Answer", WatchSignalsResponse, WatchMatchesResponse, WatchDisclosuresResponse)
 
 
 async def watch(
