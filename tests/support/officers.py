@@ -1,5 +1,5 @@
-"""Officers at the command `signalexchange`, in a thread of the test's own process: there are many commands to a
-disclosure, and a process each would take most of the test's time."""
+"""Officers at the command `signalexchange`, in a thread of the test's own process: a disclosure takes many
+commands, and a process each would take most of the test's time."""
 
 import asyncio
 
