@@ -100,8 +100,9 @@ def test_any_bytes_are_a_statement_or_malformed(data: bytes) -> None:
     "changes",
     [
         {"request_id": b""}, {"inquiry_id": bytes(15)}, {"instrument": 0}, {"instrument": 77},
-        {"reference": ""}, {"reference": "  "}, {"reference": "a\nb"}, {"reference": "x" * 201}, {"issued_at": -1},
-        {"deadline": 0}, {"scope_digest": b""}, {"scope_key_id": ""}, {"package_key_id": ""}, {"member": ""}, {"origin": ""},
+        {"reference": ""}, {"reference": "  "}, {"reference": "a\nb"}, {"reference": "x" * 201},
+        {"issued_at": -1}, {"deadline": 0}, {"scope_digest": b""}, {"scope_key_id": ""},
+        {"package_key_id": ""}, {"member": ""}, {"origin": ""},
     ],
 )  # fmt: skip
 def test_a_request_lacks_nothing(changes: dict[str, Any]) -> None:
