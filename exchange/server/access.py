@@ -42,6 +42,7 @@ _LOG: Final = "/signalexchange.v1.TransparencyService/"
 _MATCH: Final = "/signalexchange.v1.MatchService/"
 _MEMBERSHIP: Final = "/signalexchange.v1.MembershipService/"
 _OUTCOME: Final = "/signalexchange.v1.OutcomeService/"
+_CASE: Final = "/signalexchange.v1.CaseService/"
 _TOKEN: Final = "/signalexchange.v1.TokenService/"  # noqa: S105 - a service's name
 
 RULES: Final[Mapping[str, Rule]] = {
@@ -65,6 +66,12 @@ RULES: Final[Mapping[str, Rule]] = {
     _MEMBERSHIP + "SuspendMember": Rule(OPERATOR),
     _OUTCOME + "ReportOutcomes": Rule(MEMBERS),
     _OUTCOME + "GetReliability": Rule(MEMBERS),
+    _CASE + "RecordStep": Rule(MEMBERS),
+    _CASE + "GetCase": Rule(MEMBERS),
+    _CASE + "ListCases": Rule(MEMBERS),
+    _CASE + "WatchCases": Rule(MEMBERS),
+    _CASE + "EraseCase": Rule(MEMBERS),
+    _CASE + "AcknowledgeCorrections": Rule(MEMBERS),
     _TOKEN + "GetKeyManifest": Rule(EVERYBODY),
     _TOKEN + "Evaluate": Rule(MEMBERS),
     "/grpc.health.v1.Health/Check": Rule(EVERYBODY),
