@@ -52,6 +52,7 @@ _ACCESS: Final = (
     EntryType.ENTRY_TYPE_SUBSCRIPTION,
     EntryType.ENTRY_TYPE_DELIVERY,
     EntryType.ENTRY_TYPE_MATCH_DELIVERY,
+    EntryType.ENTRY_TYPE_CORRECTION,
 )
 
 
