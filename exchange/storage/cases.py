@@ -51,7 +51,7 @@ class CaseReader(Reader):
 
     async def proceedings_due(self, now: int, limit: int) -> list[StoredProceeding]:
         """Proceedings with a deadline that passed and was not told, at most `limit`."""
-        return await self._proceedings("WHERE due <= ? ORDER BY due, number LIMIT ?", now, limit)
+        return await self._proceedings("WHERE due < ? ORDER BY due, number LIMIT ?", now, limit)
 
     async def proceedings_expired(self, now: int, limit: int) -> list[StoredProceeding]:
         """Proceedings whose term is over, at most `limit`."""

@@ -100,7 +100,7 @@ def statements(delta: Delta) -> Iterator[Statement]:
         yield "DELETE FROM spent WHERE until <= ?", (delta.lapsed,)
     if delta.forgotten_access:
         yield (
-            "UPDATE entries SET payload = NULL, payload_opening = NULL WHERE idx >="
+            "UPDATE entries SET payload = NULL, payload_opening = NULL WHERE idx >="  # noqa: S608 - marks only
             " (SELECT value FROM meta WHERE name = 'forgotten_access') AND idx < ?"
             f" AND type IN ({','.join('?' * len(_ACCESS))})",
             (delta.forgotten_access, *_ACCESS),

@@ -93,6 +93,11 @@ async def report_outcomes(
     exchange: Exchange, party: Party, request: ReportOutcomesRequest
 ) -> ReportOutcomesResponse:
     """Take the report. Raises Refusal as the contract says."""
+    return await exchange.writer.submit(await prepare(exchange, party, request))
+
+
+async def prepare(exchange: Exchange, party: Party, request: ReportOutcomesRequest) -> "ReportOutcomes":
+    """The change that takes the report. Raises Refusal where that can't be."""
     statement = _parse(exchange, party, request)
     known = await Known.read(exchange.store, party, statement)
     if known.report is None or known.report.digest != sha256(request.statement).digest():
@@ -101,7 +106,7 @@ async def report_outcomes(
         # Before the scan: a report that will be refused must not cost a walk through the log.
         _check(exchange, party, statement, known)
     audience = await Audience.find(exchange, known.news(statement))
-    return await exchange.writer.submit(ReportOutcomes(exchange, party, request, statement, audience))
+    return ReportOutcomes(exchange, party, request, statement, audience)
 
 
 def get_reliability(exchange: Exchange, party: Party) -> GetReliabilityResponse:
@@ -209,6 +214,10 @@ class ReportOutcomes(Change[ReportOutcomesResponse]):
         self._matching: list[Gone | MatchVerdict] = []
         self._news: list[tuple[SignalState, SignalChange.ValueType, str]] = []
         self.weight = len(statement.outcomes)
+
+    def verdict_on(self, match_id: bytes) -> int:
+        """The Verdict that the report gives a match; 0 for none."""
+        return next((o.verdict for o in self._statement.outcomes if o.match_id == match_id), 0)
 
     @classmethod
     async def read(cls, changes: Sequence[Self], store: Store, now: int) -> None:

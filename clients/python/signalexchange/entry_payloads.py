@@ -16,7 +16,13 @@ from signalexchange.note import SIGNATURE_SIZE
 from signalexchange.v1.log_entry_pb2 import (
     AccessEntry,
     BatchEntry,
+    CaseDeadlineEntry,
+    CaseEntry,
+    CaseErasureEntry,
+    CorrectionEntry,
+    CorrectionsEntry,
     DeliveryEntry,
+    DisputeEntry,
     EntryHeader,
     EntryType,
     MatchDeliveryEntry,
@@ -51,6 +57,12 @@ PAYLOADS: dict[int, type[Message]] = {
     EntryType.ENTRY_TYPE_MATCH: MatchEntry,
     EntryType.ENTRY_TYPE_MATCH_DELIVERY: MatchDeliveryEntry,
     EntryType.ENTRY_TYPE_MODEL: ModelEntry,
+    EntryType.ENTRY_TYPE_CASE: CaseEntry,
+    EntryType.ENTRY_TYPE_CASE_DEADLINE: CaseDeadlineEntry,
+    EntryType.ENTRY_TYPE_CASE_ERASURE: CaseErasureEntry,
+    EntryType.ENTRY_TYPE_CORRECTION: CorrectionEntry,
+    EntryType.ENTRY_TYPE_CORRECTIONS: CorrectionsEntry,
+    EntryType.ENTRY_TYPE_DISPUTE: DisputeEntry,
 }
 """Message of each type of entry."""
 
