@@ -45,6 +45,7 @@ _LOG: Final = "/signalexchange.v1.TransparencyService/"
 _MATCH: Final = "/signalexchange.v1.MatchService/"
 _MEMBERSHIP: Final = "/signalexchange.v1.MembershipService/"
 _OUTCOME: Final = "/signalexchange.v1.OutcomeService/"
+_CASE: Final = "/signalexchange.v1.CaseService/"
 _DISCLOSURE: Final = "/signalexchange.v1.DisclosureService/"
 _TOKEN: Final = "/signalexchange.v1.TokenService/"  # noqa: S105 - a service's name
 
@@ -69,6 +70,12 @@ RULES: Final[Mapping[str, Rule]] = {
     _MEMBERSHIP + "SuspendMember": Rule(OPERATOR),
     _OUTCOME + "ReportOutcomes": Rule(MEMBERS),
     _OUTCOME + "GetReliability": Rule(MEMBERS),
+    _CASE + "RecordStep": Rule(MEMBERS),
+    _CASE + "GetCase": Rule(MEMBERS),
+    _CASE + "ListCases": Rule(MEMBERS),
+    _CASE + "WatchCases": Rule(MEMBERS),
+    _CASE + "EraseCase": Rule(MEMBERS),
+    _CASE + "AcknowledgeCorrections": Rule(MEMBERS),
     _DISCLOSURE + "RequestDisclosure": Rule(LAW_ENFORCEMENT),
     _DISCLOSURE + "GetDisclosure": Rule(DISCLOSING),
     _DISCLOSURE + "ListDisclosures": Rule(DISCLOSING),

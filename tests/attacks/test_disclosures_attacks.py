@@ -1,4 +1,4 @@
-"""Attacks on disclosures: code that plays operator, officer, member, authority and bystander, and must fail."""
+"""Attacks on disclosures: code that plays operator, officer, member, authority, bystander, and must fail."""
 
 import asyncio
 import base64

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from signalexchange.v1.case_service_pb2_grpc import CaseServiceStub
 from signalexchange.v1.disclosure_service_pb2_grpc import DisclosureServiceStub
 from signalexchange.v1.match_service_pb2_grpc import MatchServiceStub
 from signalexchange.v1.membership_service_pb2_grpc import MembershipServiceStub
@@ -37,6 +38,7 @@ class Connection:
     membership: Any
     outcomes: Any
     matches: Any
+    cases: Any
     disclosures: Any
 
     @classmethod
@@ -48,6 +50,7 @@ class Connection:
             MembershipServiceStub(channel),
             OutcomeServiceStub(channel),
             MatchServiceStub(channel),
+            CaseServiceStub(channel),
             DisclosureServiceStub(channel),
         )
 

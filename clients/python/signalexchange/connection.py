@@ -23,6 +23,7 @@ from google.protobuf.message import DecodeError, Message
 from signalexchange.credentials import TlsFiles
 from signalexchange.errors import ConfigError, MalformedError
 from signalexchange.rpc_errors import refusal_from
+from signalexchange.v1 import case_service_pb2 as cases
 from signalexchange.v1 import disclosure_service_pb2 as disclosures
 from signalexchange.v1 import match_service_pb2 as matches
 from signalexchange.v1 import membership_service_pb2 as membership
@@ -119,6 +120,17 @@ WATCH_MATCHES = Method(
 LIST_SET_ASIDE = Method(
     "MatchService", "ListSetAside", matches.ListSetAsideRequest, matches.ListSetAsideResponse
 )
+RECORD_STEP = Method("CaseService", "RecordStep", cases.RecordStepRequest, cases.RecordStepResponse)
+GET_CASE = Method("CaseService", "GetCase", cases.GetCaseRequest, cases.GetCaseResponse)
+LIST_CASES = Method("CaseService", "ListCases", cases.ListCasesRequest, cases.ListCasesResponse)
+WATCH_CASES = Method(
+    "CaseService", "WatchCases", cases.WatchCasesRequest, cases.WatchCasesResponse, idempotent=False
+)
+ERASE_CASE = Method("CaseService", "EraseCase", cases.EraseCaseRequest, cases.EraseCaseResponse)
+ACKNOWLEDGE_CORRECTIONS = Method(
+    "CaseService", "AcknowledgeCorrections",
+    cases.AcknowledgeCorrectionsRequest, cases.AcknowledgeCorrectionsResponse,
+)  # fmt: skip
 REQUEST_DISCLOSURE = Method(
     "DisclosureService", "RequestDisclosure",
     disclosures.RequestDisclosureRequest, disclosures.RequestDisclosureResponse,
@@ -158,7 +170,8 @@ KEY_MANIFEST = Method(
 METHODS: tuple[Method[Message, Message], ...] = (
     PUBLISH, WITHDRAW, LOOK_UP, SUBSCRIBE, UNSUBSCRIBE, WATCH, CHECKPOINT, INCLUSION_PROOF, CONSISTENCY_PROOF,
     LEAVES, OPEN_ENTRIES, ROSTER, PROPOSE_ROSTER, SUSPEND, REPORT_OUTCOMES, RELIABILITY,
-    GET_MATCH, LIST_MATCHES, WATCH_MATCHES, LIST_SET_ASIDE, KEY_MANIFEST,
+    GET_MATCH, LIST_MATCHES, WATCH_MATCHES, LIST_SET_ASIDE, RECORD_STEP, GET_CASE, LIST_CASES, WATCH_CASES,
+    ERASE_CASE, ACKNOWLEDGE_CORRECTIONS, KEY_MANIFEST,
     REQUEST_DISCLOSURE, GET_DISCLOSURE, LIST_DISCLOSURES, WATCH_DISCLOSURES, DECIDE_DISCLOSURE, FETCH_PACKAGE,
     ACKNOWLEDGE_PACKAGE, WITHDRAW_DISCLOSURE,
 )  # type: ignore[assignment] # fmt: skip

@@ -29,6 +29,7 @@ from signalexchange.v1.log_entry_pb2 import (
     DisclosureReceiptEntry,
     DisclosureRequestEntry,
     DisclosureWithdrawalEntry,
+    DisputeEntry,
     EntryHeader,
     EntryType,
     MatchDeliveryEntry,
@@ -76,6 +77,7 @@ PAYLOADS: dict[int, type[Message]] = {
     EntryType.ENTRY_TYPE_CASE_ERASURE: CaseErasureEntry,
     EntryType.ENTRY_TYPE_CORRECTION: CorrectionEntry,
     EntryType.ENTRY_TYPE_CORRECTIONS: CorrectionsEntry,
+    EntryType.ENTRY_TYPE_DISPUTE: DisputeEntry,
     EntryType.ENTRY_TYPE_DISCLOSURE_REQUEST: DisclosureRequestEntry,
     EntryType.ENTRY_TYPE_DISCLOSURE_DECISION: DisclosureDecisionEntry,
     EntryType.ENTRY_TYPE_DISCLOSURE_FETCH: DisclosureFetchEntry,
@@ -101,9 +103,9 @@ def parse_payload(entry_type: int, data: bytes) -> Message:
     if entry_type not in PAYLOADS:
         raise MalformedError(f"unknown entry type {entry_type}")
     payload = parse_message(PAYLOADS[entry_type], data)
-    if isinstance(payload, BatchEntry | OutcomesEntry | CorrectionsEntry):
+    if isinstance(payload, BatchEntry | OutcomesEntry | CaseEntry | CorrectionsEntry):
         _check_size("signature", payload.signature, SIGNATURE_SIZE)
-    elif isinstance(payload, CaseEntry | CaseDeadlineEntry | CaseErasureEntry | CorrectionEntry):
+    elif isinstance(payload, CaseDeadlineEntry | CaseErasureEntry | CorrectionEntry | DisputeEntry):
         _check_case(payload)
     elif isinstance(payload, WithdrawalEntry):
         _check_size("statement_digest", payload.statement_digest, DIGEST_SIZE)
@@ -141,12 +143,13 @@ def parse_payload(entry_type: int, data: bytes) -> Message:
     return payload
 
 
-def _check_case(payload: CaseEntry | CaseDeadlineEntry | CaseErasureEntry | CorrectionEntry) -> None:
-    if isinstance(payload, CaseEntry):
-        _check_size("signature", payload.signature, SIGNATURE_SIZE)
+def _check_case(payload: CaseDeadlineEntry | CaseErasureEntry | CorrectionEntry | DisputeEntry) -> None:
+    if isinstance(payload, DisputeEntry):
+        if not payload.signals:
+            raise MalformedError("a dispute is about signals")
         _check_places("signals", payload.signals)
-        if payload.disputed_until < 0:
-            raise MalformedError("disputed_until is not negative")
+        if payload.until < 0:
+            raise MalformedError("until is not negative")
     elif isinstance(payload, CaseDeadlineEntry):
         _check_size("case_id", payload.case_id, ID_SIZE)
         if payload.due < 1 or payload.what not in DEADLINES:

@@ -65,6 +65,8 @@ class _EntryTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EntryType.V
     """CorrectionEntry."""
     ENTRY_TYPE_CORRECTIONS: _EntryType.ValueType  # 18
     """CorrectionsEntry."""
+    ENTRY_TYPE_DISPUTE: _EntryType.ValueType  # 30
+    """DisputeEntry."""
     ENTRY_TYPE_DISCLOSURE_REQUEST: _EntryType.ValueType  # 19
     """DisclosureRequestEntry, once for the requester and once for the member asked; so are those that follow."""
     ENTRY_TYPE_DISCLOSURE_DECISION: _EntryType.ValueType  # 20
@@ -119,6 +121,8 @@ ENTRY_TYPE_CORRECTION: EntryType.ValueType  # 17
 """CorrectionEntry."""
 ENTRY_TYPE_CORRECTIONS: EntryType.ValueType  # 18
 """CorrectionsEntry."""
+ENTRY_TYPE_DISPUTE: EntryType.ValueType  # 30
+"""DisputeEntry."""
 ENTRY_TYPE_DISCLOSURE_REQUEST: EntryType.ValueType  # 19
 """DisclosureRequestEntry, once for the requester and once for the member asked; so are those that follow."""
 ENTRY_TYPE_DISCLOSURE_DECISION: EntryType.ValueType  # 20
@@ -710,29 +714,19 @@ class CaseEntry(_message.Message):
 
     STATEMENT_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
-    SIGNALS_FIELD_NUMBER: _builtins.int
-    DISPUTED_UNTIL_FIELD_NUMBER: _builtins.int
     statement: _builtins.bytes
     """The serialised CaseStatement."""
     signature: _builtins.bytes
     """The officer's signature."""
-    disputed_until: _builtins.int
-    """Of an appeal: until when they stay disputed at most; Unix seconds."""
-    @_builtins.property
-    def signals(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignalPosition]:
-        """Of an appeal: where the signals stand that it disputes. Of its decision: where those stand whose dispute ended."""
-
     def __init__(
         self,
         *,
         statement: _builtins.bytes = ...,
         signature: _builtins.bytes = ...,
-        signals: _abc.Iterable[Global___SignalPosition] | None = ...,
-        disputed_until: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["disputed_until", b"disputed_until", "signals", b"signals", "signature", b"signature", "statement", b"statement"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["signature", b"signature", "statement", b"statement"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -857,6 +851,36 @@ class CorrectionsEntry(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CorrectionsEntry: _TypeAlias = CorrectionsEntry  # noqa: Y015
+
+@_typing.final
+class DisputeEntry(_message.Message):
+    """DisputeEntry records until when appeals dispute signals. It names no case and concerns no member alone: where
+    another's signals stand is for auditors.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGNALS_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    until: _builtins.int
+    """Until when: Unix seconds; 0 where no appeal disputes them any more."""
+    @_builtins.property
+    def signals(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignalPosition]:
+        """Where the signals stand, ascending."""
+
+    def __init__(
+        self,
+        *,
+        signals: _abc.Iterable[Global___SignalPosition] | None = ...,
+        until: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["signals", b"signals", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DisputeEntry: _TypeAlias = DisputeEntry  # noqa: Y015
 
 @_typing.final
 class DisclosureRequestEntry(_message.Message):
