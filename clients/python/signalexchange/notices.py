@@ -152,6 +152,18 @@ _REASONS: Final = {
             "Details of the same subject were checked together; this by itself is no sign of risk.",
         ),
         Notice(
+            "reason-sanction-frozen",
+            "另一机构经人工审核冻结过相关账户。这本身不会导致您在本机构的账户被冻结。",
+            "Another institution froze the account after a person's review. By itself this freezes nothing "
+            "here.",
+        ),
+        Notice(
+            "reason-sanction-restricted",
+            "另一机构经人工审核限制过相关信贷功能。这本身不会导致您在本机构的功能受到限制。",
+            "Another institution restricted credit functions after a person's review. By itself this "
+            "restricts nothing here.",
+        ),
+        Notice(
             "reason-shared-value",
             "该信息为多人共用，不会用于认定个人之间的关联。",
             "Many people share this detail; it is not used to connect persons.",

@@ -25,6 +25,8 @@ MAX_BATCH = 1000
 MemberKind = Literal["bank", "ecommerce", "payment_provider"]
 GradeName = Literal["suspected", "corroborated", "confirmed"]
 ActionName = Literal["allow", "authenticate", "explain", "intercept", "restrict", "freeze"]
+MeasureName = Literal["none", "restrict", "freeze"]
+Escalation = Literal["unsatisfactory", "overdue"]
 RoleName = Literal["none", "payment", "transfer", "refund", "cycle", "line", "link", "shared"]
 PatternName = Literal[
     "funds-loop",
@@ -81,6 +83,8 @@ class Code(Record):
     minimum_grade: GradeName
     role: RoleName
     """What its signals are to matching."""
+    measure: MeasureName
+    """The measure it tells of: only who closed a case of its own as confirmed with it in force may say so."""
     needs_links: bool
     needs_counterparty: bool
     retention_days: Days
@@ -115,6 +119,8 @@ class Code(Record):
             raise ValueError("a code needs links if its role is link, and only then")
         if self.needs_counterparty != (self.role in ("payment", "transfer")):
             raise ValueError("a code needs a counterparty if its role is payment or transfer, and only then")
+        if self.measure != "none" and (self.minimum_grade != "confirmed" or self.role != "none"):
+            raise ValueError("a code that tells of a measure is of confirmed evidence, and none for matching")
         if self.weights.confirmed == 0 and self.role == "none":
             raise ValueError("a code weighs something or has a role in matching")
         return self
@@ -222,6 +228,53 @@ class Terms(Record):
     access_days: Days
 
 
+class Measure(Record):
+    """What a measure needs: how many officers, and restrict and freeze which failure of an explanation."""
+
+    officers: Literal[1, 2]
+    escalates_on: tuple[Escalation, ...]
+
+
+class Measures(Record):
+    """The measures, by action."""
+
+    intercept: Measure
+    restrict: Measure
+    freeze: Measure
+
+    @cached_property
+    def by_action(self) -> dict[int, Measure]:
+        """By Action."""
+        return {ACTIONS[name]: getattr(self, name) for name in ("intercept", "restrict", "freeze")}
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.freeze.officers != 2:
+            raise ValueError("freeze needs two officers")
+        if self.intercept.escalates_on:
+            raise ValueError("intercept needs no explanation that failed")
+        if not self.restrict.escalates_on or not self.freeze.escalates_on:
+            raise ValueError("restrict and freeze need an explanation that failed")
+        return self
+
+
+class Cases(Record):
+    """Due process: least and most days that a customer gets to explain, days in which an appeal is to be
+    decided, days that a closed proceeding is kept, and what each measure needs."""
+
+    explanation_days: Days
+    explanation_days_most: Days
+    appeal_days: Days
+    retention_days: Days
+    measures: Measures
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.explanation_days > self.explanation_days_most:
+            raise ValueError("explanation_days are more than explanation_days_most")
+        return self
+
+
 class Rulebook(Document):
     """A version of the rulebook."""
 
@@ -234,6 +287,7 @@ class Rulebook(Document):
     """What is advised about a match by the band of its confidence."""
     limits: Limits
     terms: Terms
+    cases: Cases
 
     def code(self, code: str) -> Code | None:
         """The rule of an indicator code."""
