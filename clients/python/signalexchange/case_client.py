@@ -1,9 +1,10 @@
 """Cases as an officer works them: read, taken a step further, watched, erased.
 
-Invariants: what the hub says of a proceeding is used only after every step of it was checked: signed by an officer
-of the member's own and naming the step before; a step is journalled, byte for byte and with all that it commits
-to, before it is sent; while the fate of a step is unknown none is taken after it; what officers write never leaves
-the journal. A step rests on the case as it was read, so that of two officers at once the second is told.
+Invariants: what the hub says of a proceeding is used only after every step of it was checked: signed by an
+officer of the member's own and naming the step before; a step is journalled, byte for byte and with all that
+it commits to, before it is sent; while the fate of a step is unknown none is taken after it; what officers
+write never leaves the journal. A step rests on the case as it was read, so that of two officers at once the
+second is told.
 """
 
 import asyncio
@@ -68,9 +69,10 @@ SALT_SIZE = 32
 class Grounds:
     """Who takes a step, why and on what.
 
-    `officer` is the id of an officer's key, needed where the configuration has several; `reason` a code or pattern
-    of the rulebook, that of the step before if empty; `evidence` names signals, matches and look-ups; `records`
-    are what officers write or keep (text or files): they stay in the journal, and the step commits to each.
+    `officer` is the id of an officer's key, needed where the configuration has several; `reason` a code or
+    pattern of the rulebook, that of the step before if empty; `evidence` names signals, matches and look-ups;
+    `records` are what officers write or keep (text or files): they stay in the journal, and the step commits
+    to each.
     """
 
     officer: str = ""
@@ -103,10 +105,10 @@ class CaseNews:
 class CaseClient:
     """A member's cases. `officers` maps ids of officers' keys on the roster to what signs with them.
 
-    Methods that take a step raise RefusedError for what the hub refuses (CASE_CONFLICT where another officer was
-    faster, STEP_NOT_ALLOWED with `metadata["why"]`, OFFICER_NOT_INDEPENDENT), ConfigError where journal, officer's
-    key or signing key is missing or a step of the case is undecided, and VerificationError and MalformedError for
-    what can't be believed. `timeout` (seconds) bounds each call.
+    Methods that take a step raise RefusedError for what the hub refuses (CASE_CONFLICT where another officer
+    was faster, STEP_NOT_ALLOWED with `metadata["why"]`, OFFICER_NOT_INDEPENDENT), ConfigError where journal,
+    officer's key or signing key is missing or a step of the case is undecided, and VerificationError and
+    MalformedError for what can't be believed. `timeout` (seconds) bounds each call.
     """
 
     def __init__(
@@ -142,7 +144,8 @@ class CaseClient:
         unfinished: bool = False,
         timeout: float = TIMEOUT,  # noqa: ASYNC109
     ) -> AsyncGenerator[Case, None]:
-        """The member's cases, or those that are open or where a measure stands, oldest first, page by page."""
+        """The member's cases, or those that are open or where a measure stands, oldest first, page by
+        page."""
         token = b""
         while True:
             request = ListCasesRequest(page_size=PAGE, page_token=token, unfinished=unfinished)
@@ -158,8 +161,8 @@ class CaseClient:
     async def watch(self, *, from_now: bool = False) -> AsyncGenerator[CaseNews, None]:
         """Cases of which there is news, for ever, from where the last watch stopped or `from_now` on.
 
-        News count as handled when the next are asked for. Raises ResumeTooOldError, and RefusedError for what time
-        doesn't mend, such as SUSPENDED.
+        News count as handled when the next are asked for. Raises ResumeTooOldError, and RefusedError for what
+        time doesn't mend, such as SUSPENDED.
         """
         journal, name = self._journal(), await self._name()
         stream = resumed(self._hub, WATCH_CASES, WatchCasesRequest, journal, name, from_now=from_now)
@@ -289,8 +292,8 @@ class CaseClient:
         *,
         timeout: float = TIMEOUT,  # noqa: ASYNC109
     ) -> StepTaken:
-        """Decide the appeal. Granted, it lifts the measure, and the member's own signals about the subject are
-        refuted; those that say otherwise of it by now, a sanction's among them, are withdrawn."""
+        """Decide the appeal. Granted, it lifts the measure, and the member's own signals about the subject
+        are refuted; those that say otherwise of it by now, a sanction's among them, are withdrawn."""
         case = await self.get(case_id)
         step = {"decide_appeal": DecideAppeal(granted=granted)}
         refuted = await self._follow_up.refuted(case) if granted else []
@@ -318,11 +321,14 @@ class CaseClient:
         *,
         timeout: float = TIMEOUT,  # noqa: ASYNC109
     ) -> StepTaken:
-        """Close the proceeding, with a report of the same verdict on its match and on the member's own signals
-        about the subject. A measure that stands, confirmed, is published as a signal on the subject."""
+        """Close the proceeding, with a report of the same verdict on its match and on the member's own
+        signals about the subject. A measure that stands, confirmed, is published as a signal on the
+        subject."""
         case = await self.get(case_id)
         outcomes = await self._follow_up.verdicts(case, outcome)
-        taken = await self._take(case, grounds, {"close": Close(outcome=outcome)}, outcomes=outcomes, timeout=timeout)
+        taken = await self._take(
+            case, grounds, {"close": Close(outcome=outcome)}, outcomes=outcomes, timeout=timeout
+        )
         return replace(taken, followed=tuple(await self._follow_up.publish(taken.case, timeout=timeout)))
 
     async def finish(self, case_id: bytes, *, timeout: float = TIMEOUT) -> list[Acknowledged]:  # noqa: ASYNC109
@@ -347,8 +353,8 @@ class CaseClient:
         return await self._take(await self.get(case_id), grounds, step, timeout=timeout)
 
     async def erase(self, case_id: bytes, officer: str = "", *, timeout: float = TIMEOUT) -> int:  # noqa: ASYNC109
-        """Have the hub erase the member's closed proceeding, then forget what the journal has of it; the index of
-        the order on the log. The same officer's order again is the same order."""
+        """Have the hub erase the member's closed proceeding, then forget what the journal has of it; the
+        index of the order on the log. The same officer's order again is the same order."""
         roster = await self._rosters.roster()
         key_id, sign = self._officer(officer)
         journal = self._journal()
@@ -414,8 +420,8 @@ class CaseClient:
     def _none_undecided(self, journal: Journal, case_id: bytes) -> None:
         if any(step.state == "prepared" for step in journal.steps(case_id)):
             raise ConfigError(
-                "a step of this case was sent and its fate is unknown; run signalexchange journal resume, then look "
-                "at the case again"
+                "a step of this case was sent and its fate is unknown; run signalexchange journal "
+                "resume, then look at the case again"
             )
 
     def _officer(self, key_id: str) -> tuple[str, Sign]:
@@ -446,7 +452,9 @@ class CaseClient:
             statement = parse_step(step.statement)
             key = self._key_of(statement.key_id, step.time)
             if key is None:
-                raise VerificationError(f"step {number} is signed with a key that no officer of this member had")
+                raise VerificationError(
+                    f"step {number} is signed with a key that no officer of this member had"
+                )
             open_step(step.statement, step.signature, key)
             given = (statement.member, statement.case_id, statement.sequence, statement.previous)
             if given != (self._member, case.case_id, number, before):
@@ -467,8 +475,7 @@ class CaseClient:
 
 
 def officer_of(statement: CaseStatement, roster: Roster, time: int) -> str:
-    """The name of the officer who signed a step at `time`, or the key's id where the roster no longer lists it."""
+    """The name of the officer who signed a step at `time`, or the key's id where the roster no longer lists
+    it."""
     key = roster.officer_key(statement.member, statement.key_id, time)
     return statement.key_id if key is None else key.officer
-
-

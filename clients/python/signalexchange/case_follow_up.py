@@ -1,8 +1,8 @@
 """What follows from a case for signals: verdicts on them, a sanction's signal, and its withdrawal.
 
-Invariants: only the member's own signals whose subject is the case's are spoken of, and each gets one verdict;
-a sanction's signal is one for each case and measure, however often its publication is begun; it is withdrawn when
-the measure is lifted.
+Invariants: only the member's own signals whose subject is the case's are spoken of, and each gets one
+verdict; a sanction's signal is one for each case and measure, however often its publication is begun; it is
+withdrawn when the measure is lifted.
 """
 
 import asyncio
@@ -59,7 +59,8 @@ class FollowUp:
         self._clock = clock
 
     async def verdicts(self, case: Case, verdict: Verdict.ValueType) -> list[Outcome]:
-        """The verdict on the match, and on own signals about the subject that have none yet; at most 1,000."""
+        """The verdict on the match, and on own signals about the subject that have none yet; at most
+        1,000."""
         about_match = [Outcome(match_id=case.match_id, verdict=verdict)] if case.match_id else []
         return [*about_match, *await self._about_signals(case, verdict)][:MAX_SIGNALS]
 
@@ -76,8 +77,8 @@ class FollowUp:
         return await self._publisher().signed_report(outcomes, report_id, self._clock())
 
     async def publish(self, case: Case, *, timeout: float) -> list[Acknowledged]:  # noqa: ASYNC109
-        """Publish the signal of a measure that stands in a case closed as confirmed, if the rulebook has a code
-        for it that this member may publish about such a subject."""
+        """Publish the signal of a measure that stands in a case closed as confirmed, if the rulebook has a
+        code for it that this member may publish about such a subject."""
         state, now = case.state, self._clock()
         code = _sanction(await self._rosters.rulebook(), ACTION_NAMES.get(state.measure, ""))
         party = (await self._rosters.roster()).party(self._member)
@@ -113,7 +114,8 @@ class FollowUp:
     async def withdraw(self, case: Case, *, wrong: bool, timeout: float) -> list[Acknowledged]:  # noqa: ASYNC109
         """Withdraw the case's sanction signals once no measure stands.
 
-        Where the sanction was `wrong`, so were own signals about the subject: what was not refuted is withdrawn too.
+        Where the sanction was `wrong`, so were own signals about the subject: what was not refuted is
+        withdrawn too.
         """
         if case.state.measure != ACTION_ALLOW:
             return []
@@ -176,9 +178,13 @@ def _stands(sent: Sent | None) -> bool:
 def _verdicts(journal: Journal) -> dict[bytes, int]:
     """The verdicts that this journal's member reported, by signal."""
     reports = [
-        ReportOutcomesRequest.FromString(sent.request) for sent in journal.history(Kind.REPORT) if _stands(sent)
+        ReportOutcomesRequest.FromString(sent.request)
+        for sent in journal.history(Kind.REPORT)
+        if _stands(sent)
     ]
-    steps = [RecordStepRequest.FromString(sent.request) for sent in journal.history(Kind.STEP) if _stands(sent)]
+    steps = [
+        RecordStepRequest.FromString(sent.request) for sent in journal.history(Kind.STEP) if _stands(sent)
+    ]
     reports += [step.outcomes for step in steps if step.outcomes.statement]
     return {
         outcome.signal_id: outcome.verdict

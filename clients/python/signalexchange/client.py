@@ -87,9 +87,9 @@ class ExchangeClient:
         """Load credentials; nothing is sent yet.
 
         `hub` and the values of `custodians` are host:port; `signing_key` is the key's id on the roster and
-        what signs with it, an HSM's client for instance, and `officers` maps the ids of officers' keys to what
-        signs with them; `clock` gives Unix seconds. Raises ConfigError, and
-        MalformedError or VerificationError for a `genesis` note that is no roster.
+        what signs with it, an HSM's client for instance, and `officers` maps the ids of officers' keys to
+        what signs with them; `clock` gives Unix seconds. Raises ConfigError, and MalformedError or
+        VerificationError for a `genesis` note that is no roster.
         """
         self.member = member
         self._clock = clock
@@ -237,7 +237,8 @@ class ExchangeClient:
         return await self._hub.call(RELIABILITY, GetReliabilityRequest(), timeout)
 
     async def resume_pending(self, *, timeout: float = TIMEOUT) -> list[Acknowledged | RefusedError]:  # noqa: ASYNC109
-        """Send again what a crash or a lost answer left undecided, and acknowledge corrections that were handled.
+        """Send again what a crash or a lost answer left undecided, and acknowledge corrections that were
+        handled.
 
         See `Sender.resume_pending`.
         """
@@ -336,7 +337,8 @@ class ExchangeClient:
 
 
 def _sign_with(path: Path, message: bytes) -> bytes:
-    """Sign with an officer's key, which is read when it is needed: it may be on that officer's machine alone."""
+    """Sign with an officer's key, which is read when it is needed: it may be on that officer's machine
+    alone."""
     return load_signing_key(path)(message)
 
 

@@ -1,7 +1,8 @@
-"""Acknowledging corrections: the member's signed word that it received what puts right what it had been shown.
+"""Acknowledging corrections: the member's signed word that it received what puts right what it had been
+shown.
 
-Invariants: a correction is acknowledged only once it was handled; what is handled and not yet acknowledged is in
-the journal, so that a crash or an unreachable hub delays an acknowledgement and never loses it.
+Invariants: a correction is acknowledged only once it was handled; what is handled and not yet acknowledged is
+in the journal, so that a crash or an unreachable hub delays an acknowledgement and never loses it.
 """
 
 import asyncio

@@ -1,9 +1,9 @@
 """The member's local journal: what leads from a token or a signal back to the member's own reference.
 
-Invariants: a batch, an order, a report or a step is journalled, byte for byte, before it is sent, so that after a
-crash the very same bytes are sent again; what was prepared first under an id stays, unless the hub refused it
-for good; a batch's signals can be found by id, token and reference from the moment it is prepared. The file
-itself is described in `sealed_store`.
+Invariants: a batch, an order, a report or a step is journalled, byte for byte, before it is sent, so that
+after a crash the very same bytes are sent again; what was prepared first under an id stays, unless the hub
+refused it for good; a batch's signals can be found by id, token and reference from the moment it is prepared.
+The file itself is described in `sealed_store`.
 """
 
 import hmac
@@ -72,8 +72,8 @@ class Sent:
     """A batch, an order, a report of outcomes or a step of a case as it was, or is to be, sent, and what
     became of it.
 
-    `kind` is BATCH, ORDER, REPORT or STEP, `request` the serialised request, `state` "prepared", "acknowledged" or
-    "refused", `index` and `checkpoint` those of the receipt, `problem` why it was refused.
+    `kind` is BATCH, ORDER, REPORT or STEP, `request` the serialised request, `state` "prepared",
+    "acknowledged" or "refused", `index` and `checkpoint` those of the receipt, `problem` why it was refused.
     """
 
     kind: Kind
@@ -139,8 +139,11 @@ class Journal:
                 self._store.link(b"reference" + note.reference.encode(), position)
         return sent
 
-    def prepare_step(self, id_: bytes, request: bytes, case_id: bytes, records: Iterable[Record] = ()) -> Sent:
-        """Keep a step of a case, with the records that it commits to, before it is sent for the first time."""
+    def prepare_step(
+        self, id_: bytes, request: bytes, case_id: bytes, records: Iterable[Record] = ()
+    ) -> Sent:
+        """Keep a step of a case, with the records that it commits to, before it is sent for the first
+        time."""
         sent = Sent(Kind.STEP, id_, request)
         with self._store.transaction():
             self._store.link(b"case" + case_id, self._put_sent(sent))

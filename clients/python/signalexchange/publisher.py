@@ -40,9 +40,7 @@ class Identity:
 class Publisher:
     """Signs and sends a member's batches, orders and reports."""
 
-    def __init__(
-        self, sender: Sender, rosters: RosterClient, journal: Journal, identity: Identity
-    ) -> None:
+    def __init__(self, sender: Sender, rosters: RosterClient, journal: Journal, identity: Identity) -> None:
         self._sender = sender
         self._rosters = rosters
         self._journal = journal

@@ -1,4 +1,5 @@
-"""Sending what the journal holds: batches, orders, reports and steps of cases, byte for byte, again if need be.
+"""Sending what the journal holds: batches, orders, reports and steps of cases, byte for byte, again if need
+be.
 
 Invariants: a refusal for good frees the id's bytes, so that what was refused can be made anew, and tells that
 it was never stored; a receipt is kept only when its checkpoint was believed. Nothing is signed here.
@@ -14,13 +15,14 @@ from signalexchange.errors import MalformedError, RefusedError
 from signalexchange.journal import Journal, Kind, Sent
 from signalexchange.log_client import LogClient
 from signalexchange.v1.case_service_pb2 import Case, RecordStepRequest
+from signalexchange.v1.identifier_pb2 import Receipt
 from signalexchange.v1.outcome_service_pb2 import ReportOutcomesRequest
 from signalexchange.v1.signal_pb2 import Signal
 from signalexchange.v1.signal_service_pb2 import PublishSignalsRequest, WithdrawSignalsRequest
-from signalexchange.v1.transparency_service_pb2 import Receipt
 
-# Reasons after which the same bytes would be refused again, and which tell that they never were accepted. A step
-# that the rules don't allow now might be allowed later: not without an officer who looks at the case again.
+# Reasons after which the same bytes would be refused again, and which tell that they never were accepted. A
+# step that the rules don't allow now might be allowed later: not without an officer who looks at the case
+# again.
 FOR_GOOD = frozenset(
     {
         "INVALID_REQUEST",
@@ -37,7 +39,8 @@ FOR_GOOD = frozenset(
         "OFFICER_NOT_INDEPENDENT",
     }
 )
-# Reasons after which bytes and notes are kept, as what they say may be stored or may yet pass; and what to do.
+# Reasons after which bytes and notes are kept, as what they say may be stored or may yet pass; and what to
+# do.
 KEPT = {
     "SIGNATURE_INVALID": "it stays pending: have the roster list the key that signed it as valid again, then "
     "run signalexchange journal resume",

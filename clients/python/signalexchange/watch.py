@@ -37,8 +37,8 @@ class WatchEvent:
     """One event; `resume_token` resumes after it.
 
     `note` is what the journal has on a signal of the member's own, `references` the member's own references
-    behind a subscribed subject; `correction` is the log's entry of a change of another's signal that the member
-    was shown, None for other events.
+    behind a subscribed subject; `correction` is the log's entry of a change of another's signal that the
+    member was shown, None for other events.
     """
 
     resume_token: bytes

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from signalexchange.cli.asking import look_up, subscribe, tokenise, unsubscribe, watch
+from signalexchange.cli.cases import cases
 from signalexchange.cli.common import Commands, Settings
 from signalexchange.cli.decisions import decision, models
 from signalexchange.cli.detect import detect
@@ -59,6 +60,7 @@ _COMMANDS = (
     decision,
     models,
     matches,
+    cases,
     outcomes,
     journal,
     log,
