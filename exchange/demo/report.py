@@ -16,6 +16,7 @@ from rich.table import Table
 
 from exchange.demo.cashout import Matching, percentile
 from exchange.demo.caught import Caught
+from exchange.demo.proceedings import Proceedings
 from exchange.demo.ranking import Ranking
 from exchange.demo.scan import Findings
 
@@ -60,6 +61,8 @@ class Outcome:
     yardstick: Mapping[str, Mapping[str, Ranking]]
     matching: Matching
     caught: Caught
+    proceedings: Proceedings | None
+    """What came of the match that was carried through due process, if one called for it."""
     log_size: int
     log_verified: bool
     log_entries: Mapping[str, int]
@@ -80,6 +83,10 @@ class Outcome:
             found.append(f"{self.raw_identifiers_found} raw identifiers were found at the hub")
         if not self.matching.matches:
             found.append("nobody was told of a match")
+        if self.proceedings is None:
+            found.append("no match called for a case")
+        else:
+            found += self.proceedings.failures()
         if not self.control_found:
             found.append("the planted control was not found, so the scan proves nothing")
         return found
@@ -113,6 +120,7 @@ class Outcome:
             "average_precision": precision,
             "detector": self.caught.document(),
             "matching": self.matching.document(),
+            "cases": None if self.proceedings is None else self.proceedings.document(),
             "log": {
                 "size": self.log_size,
                 "verified": self.log_verified,
@@ -142,6 +150,8 @@ def show(outcome: Outcome, console: Console, *, places: Mapping[str, Path | str]
     console.print(_precision(outcome))
     console.print(outcome.caught.table())
     console.print(_matching(outcome.matching))
+    if outcome.proceedings is not None:
+        console.print(outcome.proceedings.table())
     facts = Table.grid(padding=(0, 2))
     facts.add_row(
         "log",

@@ -27,6 +27,8 @@ from signalexchange.v1.log_entry_pb2 import EntryType
 from exchange.demo import report, scan
 from exchange.demo.cashout import Cashout, Matching, MatchLog, compared, comparison, draw
 from exchange.demo.caught import Caught
+from exchange.demo.due_process import DueProcess
+from exchange.demo.proceedings import Proceedings
 from exchange.demo.ranking import Ranking
 from exchange.demo.reference import plain_counts
 from exchange.demo.run import DemoOptions
@@ -116,10 +118,13 @@ class Story:
         deployment = self._deployment
         await agents[0].ask("control", value=CONTROL_PHONE)
         told = await asyncio.gather(*(agent.ask("matches") for agent in agents))
+        with self._stage("cases"):
+            proceedings = await self._proceedings(agents, told)
         summaries = [await agent.ask("summary", evidence=str(self._evidence)) for agent in agents]
         with self._stage("audit"):
             await crew.complete("auditor-fetch", self._auditor("fetch", self._evidence))
             matches = MatchLog(self._evidence)
+            proceedings = proceedings and proceedings.on(self._evidence)
             drawn = await self._draw(agents, told, matches)
             await crew.stop(*(agent.name for agent in agents))
             if not self._options.keep:
@@ -134,7 +139,7 @@ class Story:
         with self._stage("compare"):
             await comparing
             matching = self._cashout.outcome(told, matches, compared(self._comparison))
-        outcome = self._outcome(summaries, verified, findings, raw, matching)
+        outcome = self._outcome(summaries, verified, findings, raw, matching, proceedings)
         outcome.write(self._folder / "report.json")
         report.show(
             outcome,
@@ -238,6 +243,16 @@ class Story:
                             self._console.print(f"  {agent.name:11} {line}", markup=False, soft_wrap=True)
                 steps.step(f"{signals:,} signals, {lookups:,} look-ups")
 
+    async def _proceedings(
+        self, agents: Sequence[Agent], told: Sequence[Mapping[str, Any]]
+    ) -> Proceedings | None:
+        """Carry one match through due process, in the days after the last."""
+        self._console.print("carrying a match through due process")
+        last = self._first + (max(self._days, self._cashout.days) - 1) * DAY
+        by_member = {agent.name: each for agent, each in zip(agents, told, strict=True)}
+        async with DueProcess(self._deployment, self._console, last) as officers:
+            return await officers.carry(by_member)
+
     @property
     def _proof(self) -> tuple[str | Path, ...]:
         """What `log verify` takes: the files to check, and the trust anchor."""
@@ -286,6 +301,7 @@ class Story:
         findings: scan.Findings,
         raw: int,
         matching: Matching,
+        proceedings: Proceedings | None,
     ) -> report.Outcome:
         control = {path for path, _ in findings.found.get(CONTROL_PHONE, ())}
         recorded = {path for path in control if path.is_relative_to(self._recorder)}
@@ -319,6 +335,7 @@ class Story:
                     for spec, summary in zip(self._deployment.members, summaries, strict=True)
                 }
             ),
+            proceedings=proceedings,
             log_size=verified["size"],
             log_verified=verified["complete"] and verified["verified"]["payloads"] == verified["size"],
             log_entries=_entries(self._evidence),
