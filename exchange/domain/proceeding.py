@@ -267,7 +267,7 @@ class Proceeding:
         if self.proposal is not None:
             raise StepRefused("proposal-pending", "another action awaits a second officer")
         involved = self.involved | {step.officer}
-        if rules.measures.by_action[action].officers == 2:
+        if rules.measures.of(action).officers == 2:
             return replace(self, proposal=Proposal(action, step.digest, step.officer), involved=involved)
         return replace(taken, involved=involved)
 
@@ -283,11 +283,9 @@ class Proceeding:
             if self.cleared and failed is None:
                 raise StepRefused("customer-cleared", "the customer was found right and nothing failed since")
             return replace(self, measure=action, heard=False)
-        if failed is None:
-            raise StepRefused("explanation-needed", "no explanation failed that was asked for before")
-        if failed not in rules.measures.by_action[action].escalates_on:
+        if failed not in rules.measures.of(action).escalates_on:
             raise StepRefused(
-                "explanation-needed", f"an explanation that is {failed} doesn't carry this action"
+                "explanation-needed", "no explanation failed, or not as it must for this action"
             )
         if action == Action.ACTION_FREEZE and self.measure != Action.ACTION_RESTRICT:
             raise StepRefused("restriction-needed", "only what is restricted is frozen")

@@ -14,6 +14,11 @@ from signalexchange.errors import ExchangeError, MalformedError
 from signalexchange.v1.log_entry_pb2 import (
     AccessEntry,
     BatchEntry,
+    CaseDeadlineEntry,
+    CaseEntry,
+    CaseErasureEntry,
+    CorrectionEntry,
+    CorrectionsEntry,
     DeliveryEntry,
     EntryHeader,
     EntryType,
@@ -91,6 +96,47 @@ BAD_MODELS: Changes = (
     {"groups": [LearnedFactor(permille=900)]},
     {"codes": [LearnedFactor(name="b", permille=900), LearnedFactor(name="a", permille=900)]},
 )
+CASE: dict[str, Any] = {
+    "statement": b"s",
+    "signature": T64,
+    "signals": [SignalPosition(index=3, position=999), SignalPosition(index=4, position=0)],
+    "disputed_until": 5,
+}
+CORRECTION: dict[str, Any] = {"signal_id": T16, "token": T32, "change": 2}
+CASES: list[tuple[EntryType.ValueType, Message]] = [
+    (EntryType.ENTRY_TYPE_CASE, CaseEntry(**CASE)),
+    (EntryType.ENTRY_TYPE_CASE_DEADLINE, CaseDeadlineEntry(case_id=T16, due=5, what="explanation")),
+    (EntryType.ENTRY_TYPE_CASE_ERASURE, CaseErasureEntry(entries=[3, 5])),
+    (
+        EntryType.ENTRY_TYPE_CASE_ERASURE,
+        CaseErasureEntry(statement_digest=T32, signature=T64, entries=[3]),
+    ),
+    (EntryType.ENTRY_TYPE_CORRECTION, CorrectionEntry(**CORRECTION)),
+    (EntryType.ENTRY_TYPE_CORRECTIONS, CorrectionsEntry(statement=b"s", signature=T64)),
+]
+BAD_CASES: list[tuple[EntryType.ValueType, Message]] = [
+    *(
+        (EntryType.ENTRY_TYPE_CASE, CaseEntry(**CASE | changed))
+        for changed in (
+            {"signature": T32},
+            {"signals": CASE["signals"][::-1]},
+            {"signals": [SignalPosition(position=1000)]},
+            {"disputed_until": -1},
+        )
+    ),
+    (EntryType.ENTRY_TYPE_CASE_DEADLINE, CaseDeadlineEntry(case_id=T16, due=0, what="appeal")),
+    (EntryType.ENTRY_TYPE_CASE_DEADLINE, CaseDeadlineEntry(case_id=T16, due=5, what="lunch")),
+    (EntryType.ENTRY_TYPE_CASE_DEADLINE, CaseDeadlineEntry(due=5, what="appeal")),
+    (EntryType.ENTRY_TYPE_CASE_ERASURE, CaseErasureEntry()),
+    (EntryType.ENTRY_TYPE_CASE_ERASURE, CaseErasureEntry(entries=[5, 3])),
+    (EntryType.ENTRY_TYPE_CASE_ERASURE, CaseErasureEntry(statement_digest=T32, entries=[3])),
+    (EntryType.ENTRY_TYPE_CASE_ERASURE, CaseErasureEntry(signature=T64, entries=[3])),
+    *(
+        (EntryType.ENTRY_TYPE_CORRECTION, CorrectionEntry(**CORRECTION | changed))
+        for changed in ({"signal_id": T32}, {"token": T16}, {"change": 0}, {"change": 1}, {"change": 7})
+    ),
+    (EntryType.ENTRY_TYPE_CORRECTIONS, CorrectionsEntry(statement=b"s")),
+]
 GOOD: list[tuple[EntryType.ValueType, Message]] = [
     (EntryType.ENTRY_TYPE_ROSTER, RosterEntry(note=b"note")),
     (EntryType.ENTRY_TYPE_SUSPENSION, SuspensionEntry(member="bank-a", reason="why")),
@@ -109,6 +155,7 @@ GOOD: list[tuple[EntryType.ValueType, Message]] = [
     (EntryType.ENTRY_TYPE_OUTCOMES, OutcomesEntry(statement=b"s", signature=T64)),
     (EntryType.ENTRY_TYPE_MATCH, MatchEntry(**MATCH)),
     (EntryType.ENTRY_TYPE_MATCH_DELIVERY, MatchDeliveryEntry(match_id=T16, digest=T32, subjects=T32)),
+    *CASES,
 ]
 BAD: list[tuple[EntryType.ValueType, Message]] = [
     (EntryType.ENTRY_TYPE_BATCH, BatchEntry(statement=b"s", signature=T64 + b"\0")),
@@ -145,6 +192,7 @@ BAD: list[tuple[EntryType.ValueType, Message]] = [
     (EntryType.ENTRY_TYPE_REFUSAL, RefusalEntry(method="/m")),
     (EntryType.ENTRY_TYPE_OPENING, OpeningEntry()),
     (EntryType.ENTRY_TYPE_OPENING, OpeningEntry(indices=[5, 5])),
+    *BAD_CASES,
 ]
 
 
@@ -187,7 +235,7 @@ def test_headers() -> None:
             parse_payload(number, b"")
 
 
-@given(st.integers(-1, 12), st.binary(max_size=120))
+@given(st.integers(-1, 19), st.binary(max_size=120))
 def test_random_bytes_raise_our_errors_only(entry_type: int, data: bytes) -> None:
     with contextlib.suppress(ExchangeError):
         parse_header(data)

@@ -16,6 +16,11 @@ from signalexchange.note import SIGNATURE_SIZE
 from signalexchange.v1.log_entry_pb2 import (
     AccessEntry,
     BatchEntry,
+    CaseDeadlineEntry,
+    CaseEntry,
+    CaseErasureEntry,
+    CorrectionEntry,
+    CorrectionsEntry,
     DeliveryEntry,
     EntryHeader,
     EntryType,
@@ -26,16 +31,24 @@ from signalexchange.v1.log_entry_pb2 import (
     OutcomesEntry,
     RefusalEntry,
     RosterEntry,
+    SignalPosition,
     SuspensionEntry,
     WithdrawalEntry,
 )
 from signalexchange.v1.match_service_pb2 import MatchStatus, Pattern
-from signalexchange.v1.signal_service_pb2 import Action
+from signalexchange.v1.signal_service_pb2 import Action, SignalChange
 
 TOKEN_SIZE = 32
 MAX_PERMILLE = 1000
 NEUTRAL = 1000
 DIGEST_SIZE = 32
+DEADLINES = frozenset({"explanation", "appeal"})
+"""What a proceeding waits for."""
+CORRECTIONS = frozenset(SignalChange.values()) - {
+    SignalChange.SIGNAL_CHANGE_UNSPECIFIED,
+    SignalChange.SIGNAL_CHANGE_RECORDED,
+}
+"""The changes of a signal that correct what was shown of it."""
 
 PAYLOADS: dict[int, type[Message]] = {
     EntryType.ENTRY_TYPE_ROSTER: RosterEntry,
@@ -51,6 +64,11 @@ PAYLOADS: dict[int, type[Message]] = {
     EntryType.ENTRY_TYPE_MATCH: MatchEntry,
     EntryType.ENTRY_TYPE_MATCH_DELIVERY: MatchDeliveryEntry,
     EntryType.ENTRY_TYPE_MODEL: ModelEntry,
+    EntryType.ENTRY_TYPE_CASE: CaseEntry,
+    EntryType.ENTRY_TYPE_CASE_DEADLINE: CaseDeadlineEntry,
+    EntryType.ENTRY_TYPE_CASE_ERASURE: CaseErasureEntry,
+    EntryType.ENTRY_TYPE_CORRECTION: CorrectionEntry,
+    EntryType.ENTRY_TYPE_CORRECTIONS: CorrectionsEntry,
 }
 """Message of each type of entry."""
 
@@ -70,8 +88,10 @@ def parse_payload(entry_type: int, data: bytes) -> Message:
     if entry_type not in PAYLOADS:
         raise MalformedError(f"unknown entry type {entry_type}")
     payload = parse_message(PAYLOADS[entry_type], data)
-    if isinstance(payload, BatchEntry | OutcomesEntry):
+    if isinstance(payload, BatchEntry | OutcomesEntry | CorrectionsEntry):
         _check_size("signature", payload.signature, SIGNATURE_SIZE)
+    elif isinstance(payload, CaseEntry | CaseDeadlineEntry | CaseErasureEntry | CorrectionEntry):
+        _check_case(payload)
     elif isinstance(payload, WithdrawalEntry):
         _check_size("statement_digest", payload.statement_digest, DIGEST_SIZE)
         _check_size("signature", payload.signature, SIGNATURE_SIZE)
@@ -99,6 +119,30 @@ def parse_payload(entry_type: int, data: bytes) -> Message:
             raise MalformedError("an opening names entries")
         _check_ascending("indices", payload.indices)
     return payload
+
+
+def _check_case(payload: CaseEntry | CaseDeadlineEntry | CaseErasureEntry | CorrectionEntry) -> None:
+    if isinstance(payload, CaseEntry):
+        _check_size("signature", payload.signature, SIGNATURE_SIZE)
+        _check_places("signals", payload.signals)
+        if payload.disputed_until < 0:
+            raise MalformedError("disputed_until is not negative")
+    elif isinstance(payload, CaseDeadlineEntry):
+        _check_size("case_id", payload.case_id, ID_SIZE)
+        if payload.due < 1 or payload.what not in DEADLINES:
+            raise MalformedError("a deadline is of an explanation or an appeal, at a time")
+    elif isinstance(payload, CaseErasureEntry):
+        if payload.statement_digest or payload.signature:
+            _check_size("statement_digest", payload.statement_digest, DIGEST_SIZE)
+            _check_size("signature", payload.signature, SIGNATURE_SIZE)
+        if not payload.entries:
+            raise MalformedError("an erasure names entries")
+        _check_ascending("entries", payload.entries)
+    else:
+        _check_size("signal_id", payload.signal_id, ID_SIZE)
+        _check_size("token", payload.token, TOKEN_SIZE)
+        if payload.change not in CORRECTIONS:
+            raise MalformedError(f"{payload.change} is no change that corrects")
 
 
 def _check_access(payload: AccessEntry, subscription: bool) -> None:
@@ -156,9 +200,13 @@ def _check_match(payload: MatchEntry) -> None:
         raise MalformedError(f"confidence is above {MAX_PERMILLE}")
     if any(place.index >= payload.as_of for place in payload.evidence):
         raise MalformedError("evidence that was not taken into account")
-    if any(place.position >= MAX_SIGNALS for place in payload.evidence):
+    _check_places("evidence", payload.evidence)
+
+
+def _check_places(field: str, places: Sequence[SignalPosition]) -> None:
+    if any(place.position >= MAX_SIGNALS for place in places):
         raise MalformedError("a position is beyond any batch")
-    _check_ascending("evidence", [place.index * MAX_SIGNALS + place.position for place in payload.evidence])
+    _check_ascending(field, [place.index * MAX_SIGNALS + place.position for place in places])
 
 
 def _check_tokens(field: str, value: bytes) -> int:

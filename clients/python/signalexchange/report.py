@@ -25,6 +25,10 @@ CHECKS = (
     "versions",
     "matches",
     "match_deliveries",
+    "case_steps",
+    "case_erasures",
+    "corrections",
+    "acknowledged",
     "disclosures",
     "receipts",
 )

@@ -242,10 +242,9 @@ class Measures(Record):
     restrict: Measure
     freeze: Measure
 
-    @cached_property
-    def by_action(self) -> dict[int, Measure]:
-        """By Action."""
-        return {ACTIONS[name]: getattr(self, name) for name in ("intercept", "restrict", "freeze")}
+    def of(self, action: int) -> Measure:
+        """What an Action from INTERCEPT up needs."""
+        return (self.intercept, self.restrict, self.freeze)[action - Action.ACTION_INTERCEPT]
 
     @model_validator(mode="after")
     def _check(self) -> Self:
