@@ -110,20 +110,18 @@ class Proceedings:
     def table(self) -> Table:
         """The same for people."""
         title = f"Due process: {self.acting} and a subject of a {self.pattern} match"
-        table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
-        for heading in ("", f"advice to {self.other}"):
+        table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0), show_header=False)
+        told = ", ".join(f"{count} {change}" for change, count in self.corrections.items())
+        for heading in ("", ""):
             table.add_column(heading, no_wrap=True)
-        for name, advice in (
-            ("before the appeal", self.before),
+        for name, text in (
+            (f"advice to {self.other} before the appeal", self.before),
             ("while it is undecided", self.during),
             ("once it is granted", self.after),
+            (f"corrections to {self.other}", f"{told or 'none'}; {self.acknowledged} acknowledged"),
         ):
-            table.add_row(name, advice)
-        told = ", ".join(f"{count} {change}" for change, count in self.corrections.items())
-        table.caption = (
-            f"{len(self.steps)} signed steps in {self.days} days: {', '.join(self.steps)}. Corrections to "
-            f"{self.other}: {told or 'none'}; {self.acknowledged} acknowledged on the log."
-        )
+            table.add_row(name, text)
+        table.caption = f"{len(self.steps)} signed steps in {self.days} days: {', '.join(self.steps)}."
         table.caption_justify = "left"
         return table
 
