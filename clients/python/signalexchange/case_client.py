@@ -8,6 +8,7 @@ second is told.
 """
 
 import asyncio
+import re
 import secrets
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
@@ -26,7 +27,7 @@ from signalexchange.cases import (
 )
 from signalexchange.connection import ERASE_CASE, GET_CASE, LIST_CASES, TIMEOUT, WATCH_CASES, Connection
 from signalexchange.credentials import Sign
-from signalexchange.errors import ConfigError, VerificationError
+from signalexchange.errors import ConfigError, RefusedError, VerificationError
 from signalexchange.journal import Journal, Record
 from signalexchange.log_client import LogClient
 from signalexchange.publisher import Publisher
@@ -63,6 +64,8 @@ from signalexchange.watch import resumed
 PAGE = 100
 ID_SIZE = 16
 SALT_SIZE = 32
+
+_OUTCOME = re.compile(r"outcomes\[([0-9]{1,4})\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,11 +240,13 @@ class CaseClient:
         """Approve or refuse the proposal of `action`, which another officer made. Raises ConfigError where
         something else is proposed, or nothing."""
         case = await self.get(case_id)
-        if case.state.proposed != action:
+        proposed = (each.statement for each in case.steps)
+        made = [each for each in proposed if sha256(each).digest() == case.state.proposal]
+        # What the digest stands for counts, not what the hub says of it: the officer approves that and
+        # nothing else.
+        if case.state.proposed != action or not made or parse_step(made[0]).action.action != action:
             raise ConfigError("that is not what is proposed; look at the case again")
         step = DecideProposal(proposal=case.state.proposal, approved=approved)
-        if step.proposal not in {sha256(each.statement).digest() for each in case.steps}:
-            raise VerificationError("the hub names a proposal that is none of the steps")
         return await self._take(case, grounds, {"decide_proposal": step}, timeout=timeout)
 
     async def receive_explanation(
@@ -297,7 +302,7 @@ class CaseClient:
         case = await self.get(case_id)
         step = {"decide_appeal": DecideAppeal(granted=granted)}
         refuted = await self._follow_up.refuted(case) if granted else []
-        taken = await self._take(case, grounds, step, outcomes=refuted, timeout=timeout)
+        taken = await self._take_with(case, grounds, step, refuted, timeout)
         followed = await self._follow_up.withdraw(taken.case, wrong=True, timeout=timeout) if granted else ()
         return replace(taken, followed=tuple(followed))
 
@@ -321,14 +326,12 @@ class CaseClient:
         *,
         timeout: float = TIMEOUT,  # noqa: ASYNC109
     ) -> StepTaken:
-        """Close the proceeding, with a report of the same verdict on its match and on the member's own
-        signals about the subject. A measure that stands, confirmed, is published as a signal on the
-        subject."""
+        """Close the proceeding, with a report of the same verdict on its match, on the member's own signals
+        about the subject and on others' that its steps named as evidence. A measure that stands, confirmed,
+        is published as a signal on the subject."""
         case = await self.get(case_id)
         outcomes = await self._follow_up.verdicts(case, outcome)
-        taken = await self._take(
-            case, grounds, {"close": Close(outcome=outcome)}, outcomes=outcomes, timeout=timeout
-        )
+        taken = await self._take_with(case, grounds, {"close": Close(outcome=outcome)}, outcomes, timeout)
         return replace(taken, followed=tuple(await self._follow_up.publish(taken.case, timeout=timeout)))
 
     async def finish(self, case_id: bytes, *, timeout: float = TIMEOUT) -> list[Acknowledged]:  # noqa: ASYNC109
@@ -416,6 +419,27 @@ class CaseClient:
         if done.case is None or done.case.case_id != case.case_id:
             raise VerificationError("the hub answered about another case than the one of the step")
         return StepTaken(await self._checked(done.case), done.index, done.repeated)
+
+    async def _take_with(
+        self,
+        case: Case,
+        grounds: Grounds,
+        step: Mapping[str, Any],
+        outcomes: Sequence[Outcome],
+        timeout: float,  # noqa: ASYNC109
+    ) -> StepTaken:
+        """Take a step that carries a report, without the signals of which the hub says that nothing can be
+        reported (any more): they must not keep a case from being closed or an appeal from being granted."""
+        while True:
+            try:
+                return await self._take(case, grounds, step, outcomes=outcomes, timeout=timeout)
+            except RefusedError as error:
+                fields = (_OUTCOME.match(field) for field, _ in error.violations)
+                named = {int(field[1]) for field in fields if field is not None}
+                left = [each for at, each in enumerate(outcomes) if at not in named or each.match_id]
+                if error.reason not in ("SIGNAL_UNKNOWN", "OUTCOME_CONFLICT") or len(left) == len(outcomes):
+                    raise
+                outcomes = left
 
     def _none_undecided(self, journal: Journal, case_id: bytes) -> None:
         if any(step.state == "prepared" for step in journal.steps(case_id)):

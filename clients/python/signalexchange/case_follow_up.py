@@ -11,10 +11,10 @@ import secrets
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from signalexchange.cases import ACTION_NAMES
+from signalexchange.cases import ACTION_NAMES, parse_step
 from signalexchange.envelope import MAX_SIGNALS, parse_withdrawal
 from signalexchange.journal import Journal, Kind, Sent, SignalNote
-from signalexchange.outcomes import parse_outcomes
+from signalexchange.outcomes import about, parse_outcomes
 from signalexchange.publisher import Publisher
 from signalexchange.roster_client import RosterClient
 from signalexchange.rulebook import Code, Rulebook
@@ -59,14 +59,19 @@ class FollowUp:
         self._clock = clock
 
     async def verdicts(self, case: Case, verdict: Verdict.ValueType) -> list[Outcome]:
-        """The verdict on the match, and on own signals about the subject that have none yet; at most
+        """The verdict on the match, and on signals that have none of this member's yet: own ones about the
+        subject, and others' that the steps named as evidence. Sorted as the report will have them; at most
         1,000."""
-        about_match = [Outcome(match_id=case.match_id, verdict=verdict)] if case.match_id else []
-        return [*about_match, *await self._about_signals(case, verdict)][:MAX_SIGNALS]
+        found = await self._about_signals(case, verdict)
+        found += [
+            Outcome(signal_id=id_, verdict=verdict) for id_ in await asyncio.to_thread(self._named, case)
+        ]
+        found = sorted(found, key=about)[: MAX_SIGNALS - 1]
+        return [*found, Outcome(match_id=case.match_id, verdict=verdict)] if case.match_id else found
 
     async def refuted(self, case: Case) -> list[Outcome]:
         """REFUTED for own signals about the subject that have no verdict yet; at most 1,000."""
-        return (await self._about_signals(case, VERDICT_REFUTED))[:MAX_SIGNALS]
+        return sorted(await self._about_signals(case, VERDICT_REFUTED), key=about)[:MAX_SIGNALS]
 
     async def report(
         self, case_id: bytes, sequence: int, outcomes: Sequence[Outcome]
@@ -136,6 +141,17 @@ class FollowUp:
             if note.signal_id not in gone and verdicts.get(note.signal_id) != VERDICT_REFUTED
             if note.batch_id in batches or wrong
         ]
+
+    def _named(self, case: Case) -> list[bytes]:
+        """Others' signals that the steps named as evidence."""
+        journal = self._journal()
+        named = {
+            evidence.signal_id
+            for step in case.steps
+            for evidence in parse_step(step.statement).evidence
+            if evidence.signal_id
+        }
+        return [id_ for id_ in named - _verdicts(journal).keys() if journal.signal(id_) is None]
 
     async def _about_signals(self, case: Case, verdict: Verdict.ValueType) -> list[Outcome]:
         codes = {code.code for code in (await self._rosters.rulebook()).codes if code.measure != "none"}
