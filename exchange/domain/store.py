@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
 
+from exchange.domain.case_rows import AppealRow, StoredCaseEvent, StoredProceeding, StoredStep
 from exchange.domain.records import (
     Batch,
     Delta,
@@ -188,6 +189,60 @@ class Store(Protocol):
 
     async def learned(self) -> int:
         """Version of the learned parameters; 0 before the first."""
+
+    async def signals_at(self, places: Sequence[int]) -> list[SignalState]:
+        """Signals by place, ascending."""
+
+    async def proceeding(self, member: str, case_id: bytes) -> StoredProceeding | None:
+        """The member's proceeding in a case."""
+
+    async def proceedings_in(self, case_id: bytes) -> list[StoredProceeding]:
+        """Every member's proceeding in a case, but those that were erased."""
+
+    async def proceedings_of(
+        self, member: str, after: int, limit: int, *, unfinished: bool
+    ) -> list[StoredProceeding]:
+        """The member's proceedings after a number, at most `limit`, or those that are unfinished."""
+
+    async def proceedings_due(self, now: int, limit: int) -> list[StoredProceeding]:
+        """Proceedings with a deadline that passed and was not told, at most `limit`."""
+
+    async def proceedings_expired(self, now: int, limit: int) -> list[StoredProceeding]:
+        """Proceedings whose term is over, at most `limit`."""
+
+    async def case_steps(self, member: str, case_id: bytes) -> list[StoredStep]:
+        """The steps of a proceeding, in order."""
+
+    async def case_deadlines(self, member: str, case_id: bytes) -> set[tuple[int, str]]:
+        """(when it was due, what) of the deadlines of a proceeding that were told."""
+
+    async def appeals(self, places: Sequence[int]) -> list[AppealRow]:
+        """Which undecided appeals dispute the signals at these places."""
+
+    async def appealed_by(self, member: str, case_id: bytes) -> list[int]:
+        """Places of the signals that the undecided appeal in a proceeding disputes, ascending."""
+
+    async def appealed(self) -> list[tuple[int, int]]:
+        """Places of the signals that undecided appeals dispute, and until when (Unix seconds)."""
+
+    async def sanctions(self, member: str, tokens: Sequence[bytes]) -> set[tuple[bytes, int]]:
+        """(token, Action) of the measures in force with which the member's proceedings about these tokens
+        were closed as confirmed."""
+
+    async def case_order(self, member: str, order_id: bytes) -> Order | None:
+        """An order to erase a case carried out before."""
+
+    async def case_events(self, member: str, after: int, limit: int) -> list[StoredCaseEvent]:
+        """The member's case events after a position, at most `limit`."""
+
+    async def case_event_bounds(self) -> tuple[int, int]:
+        """(position up to which case events are forgotten, position of the newest one ever)."""
+
+    async def old_case_events(self, before: int) -> int:
+        """Position of the last case event older than `before` (Unix seconds); 0 if none (writer)."""
+
+    async def acknowledged(self, entries: Sequence[int]) -> dict[int, int]:
+        """Those of the corrections that were acknowledged, by their entries, with the acknowledgement's."""
 
     async def secret(self, name: str) -> bytes:
         """A random 32-byte secret of this database, made at first use."""

@@ -17,6 +17,7 @@ from grpc_health.v1.health import aio as health
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_reflection.v1alpha import reflection
 from signalexchange.errors import ConfigError
+from signalexchange.v1.case_service_pb2_grpc import add_CaseServiceServicer_to_server
 from signalexchange.v1.error_reason_pb2 import ErrorReason
 from signalexchange.v1.match_service_pb2_grpc import add_MatchServiceServicer_to_server
 from signalexchange.v1.membership_service_pb2_grpc import add_MembershipServiceServicer_to_server
@@ -27,6 +28,7 @@ from signalexchange.v1.transparency_service_pb2_grpc import add_TransparencyServ
 from exchange.domain.refusal import Refusal
 from exchange.domain.resume import ResumeTokens
 from exchange.server.by_name import ByName
+from exchange.server.case_service import CaseServicer
 from exchange.server.clock import Clock, ReplayClock, SystemClock
 from exchange.server.config import HubConfig
 from exchange.server.interceptor import Gate
@@ -39,6 +41,7 @@ from exchange.server.streams import OpenStreams
 from exchange.server.telemetry import Log, Metrics
 from exchange.server.tls import TlsFiles
 from exchange.storage.sqlite import SqliteStore
+from exchange.usecases.case_deadlines import keep_cases
 from exchange.usecases.exchange import Exchange
 from exchange.usecases.expire import expire
 from exchange.usecases.refusals import RefusalLog
@@ -51,6 +54,7 @@ SERVICES: Final = (
     "signalexchange.v1.TransparencyService",
     "signalexchange.v1.MembershipService",
     "signalexchange.v1.OutcomeService",
+    "signalexchange.v1.CaseService",
 )
 REPLAY: Final = "replay"
 """Health service that exists, and serves, only on a replay clock."""
@@ -136,6 +140,7 @@ class Hub:
         add_TransparencyServiceServicer_to_server(TransparencyServicer(exchange), services)
         add_MembershipServiceServicer_to_server(MembershipServicer(exchange), services)
         add_OutcomeServiceServicer_to_server(OutcomeServicer(exchange), services)
+        add_CaseServiceServicer_to_server(CaseServicer(exchange, key), services)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, services)
         if self._config.reflection:
             names = (*SERVICES, "grpc.health.v1.Health", reflection.SERVICE_NAME)
@@ -205,6 +210,7 @@ class Hub:
                 try:
                     await self._refusals.flush()
                     gone = await expire(self._exchange)
+                    await keep_cases(self._exchange)
                     if gone:
                         self._log.event("expired", signals=gone)
                 except Exception as error:  # it comes again in a minute

@@ -259,7 +259,7 @@ class Writer:
             self.head = Head(proposal.tree, checkpoint)
         for waiting in decided:
             waiting.change.applied()
-        if proposal.delta.events or proposal.delta.match_events:
+        if proposal.delta.events or proposal.delta.match_events or proposal.delta.case_events:
             self.news.set()
             self.news = asyncio.Event()
         for waiting in decided:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from signalexchange.v1.case_service_pb2_grpc import CaseServiceStub
 from signalexchange.v1.match_service_pb2_grpc import MatchServiceStub
 from signalexchange.v1.membership_service_pb2_grpc import MembershipServiceStub
 from signalexchange.v1.outcome_service_pb2_grpc import OutcomeServiceStub
@@ -36,6 +37,7 @@ class Connection:
     membership: Any
     outcomes: Any
     matches: Any
+    cases: Any
 
     @classmethod
     def over(cls, channel: grpc.aio.Channel) -> "Connection":
@@ -46,6 +48,7 @@ class Connection:
             MembershipServiceStub(channel),
             OutcomeServiceStub(channel),
             MatchServiceStub(channel),
+            CaseServiceStub(channel),
         )
 
 

@@ -22,6 +22,7 @@ from signalexchange.v1.log_entry_pb2 import (
     CorrectionEntry,
     CorrectionsEntry,
     DeliveryEntry,
+    DisputeEntry,
     EntryHeader,
     EntryType,
     MatchDeliveryEntry,
@@ -69,6 +70,7 @@ PAYLOADS: dict[int, type[Message]] = {
     EntryType.ENTRY_TYPE_CASE_ERASURE: CaseErasureEntry,
     EntryType.ENTRY_TYPE_CORRECTION: CorrectionEntry,
     EntryType.ENTRY_TYPE_CORRECTIONS: CorrectionsEntry,
+    EntryType.ENTRY_TYPE_DISPUTE: DisputeEntry,
 }
 """Message of each type of entry."""
 
@@ -124,9 +126,6 @@ def parse_payload(entry_type: int, data: bytes) -> Message:
 def _check_case(payload: CaseEntry | CaseDeadlineEntry | CaseErasureEntry | CorrectionEntry) -> None:
     if isinstance(payload, CaseEntry):
         _check_size("signature", payload.signature, SIGNATURE_SIZE)
-        _check_places("signals", payload.signals)
-        if payload.disputed_until < 0:
-            raise MalformedError("disputed_until is not negative")
     elif isinstance(payload, CaseDeadlineEntry):
         _check_size("case_id", payload.case_id, ID_SIZE)
         if payload.due < 1 or payload.what not in DEADLINES:

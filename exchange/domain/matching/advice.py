@@ -3,7 +3,8 @@
 Invariants: no single accuser: for every group, advice(all) ≤ max(AUTHENTICATE, uncapped advice of one
 instance that names the subject and is found in the graph without that group's signals, links, shared values
 and outcomes). Nor a rumour: without echoes one is found too. A verdict that refutes disputes what is
-left, for `dispute_days` or until a group that tells of it confirms.
+left, for `dispute_days` or until a group that tells of it confirms; an undecided appeal against evidence of
+the match disputes it for everybody.
 """
 
 from collections.abc import Iterator, Set
@@ -92,8 +93,10 @@ def matched(matcher: Matcher, match: Match, token: bytes, group: str, tlp: int, 
 
 
 def is_disputed(matcher: Matcher, match: Match, now: int, telling: frozenset[str], without: str = "") -> bool:
-    """Whether a group refuted the match lately and none of those that tell of it has confirmed it; what the
-    group `without` decided is left out."""
+    """Whether an appeal disputes what the match stands on; or a group refuted it lately and none of those
+    that tell of it has confirmed it; what the group `without` decided is left out."""
+    if matcher.is_appealed(match, now):
+        return True
     verdicts = [(group, given) for group, given in match.verdicts.items() if group != without]
     if any(given.verdict == Verdict.CONFIRMED and group in telling for group, given in verdicts):
         return False

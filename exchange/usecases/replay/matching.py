@@ -23,7 +23,7 @@ from exchange.domain.membership import Membership
 from exchange.domain.records import POSITIONS, MatchVerdict, place
 from exchange.domain.reliability import Reliability, Tally
 from exchange.domain.scoring import Matched
-from exchange.usecases.items import Accepted, Gone, Item, Named, Rules, Standing
+from exchange.usecases.items import Accepted, Disputed, Gone, Item, Named, Rules, Standing
 from exchange.usecases.matching import DAY, SLICE
 from exchange.usecases.record_matches import tallies_of
 from exchange.usecases.replay.report import ReplayReport, What, Why
@@ -117,6 +117,8 @@ class MatchingReplay:
                         # Of signals whose content is gone, too.
                         self.matcher.graph.spent.add(key, until)
                 self.matcher.withdraw(item.places, item.time)
+            case Disputed():
+                self.matcher.dispute(item.places, item.until)
             case Standing():
                 everything = self._book.roles_of(item.member, item.entry * POSITIONS)
                 held = [row.place for row, _ in everything if row.place in self.matcher.graph]
@@ -149,6 +151,7 @@ class MatchingReplay:
         membership, old = self._membership(), self.matcher
         self._matcher = fresh = self._new()
         fresh.reliability = old.reliability
+        fresh.appealed = old.appealed
         horizon = item.time // DAY - fresh.rules.window_days
         seen = [
             observation(row, signal, group)
