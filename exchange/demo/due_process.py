@@ -47,7 +47,7 @@ PURPOSE: Final = "credit-decision"
 SUSPICION: Final = "cash-out-suspected"
 """What the acting member's officer says of the subject."""
 ASKING: Final = ("bank", "payment_provider")
-"""Kinds of members that decide on credit."""
+"""Kinds of members that grant credit."""
 _CAREFUL: Final = 30.0
 """Seconds for which news of a correction is waited."""
 _FIRST, _SECOND, _THIRD = "officer-1", "officer-2", "officer-3"
@@ -89,14 +89,14 @@ class DueProcess:
 
     async def _choose(self, told: Mapping[str, Mapping[str, Any]]) -> Chosen | None:
         """The surest match with a subject about whom another member would be advised to do more than
-        authenticate."""
+        authenticate; whoever acts grants credit itself, if there is such a match."""
         kinds = {spec.id: spec.kind for spec in self._deployment.members}
         matches = {
-            (each["confidence"], each["id"], member): each
+            (kinds[member] in ASKING, each["confidence"], each["id"], member): each
             for member, summary in told.items()
             for each in summary["matches"]
         }
-        for (_, id_, member), summary in sorted(matches.items(), reverse=True):
+        for (_, _, id_, member), summary in sorted(matches.items(), reverse=True):
             client = await self._client(member)
             match = await client.matches.get(bytes.fromhex(id_), timeout=PATIENCE)
             if match.status != MATCH_STATUS_OPEN:

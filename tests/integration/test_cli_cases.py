@@ -96,7 +96,7 @@ async def test_the_ladder_with_two_officers_and_an_appeal(exchange: World, tmp_p
     listed = await cases(exchange, "list", "--unfinished")
     line = next(line.split("\t") for line in listed.out.splitlines() if line.startswith(case))
     assert line[2] == "freeze"
-    assert line[-1] == "loan-1, case-1"
+    assert line[-1] == "case-1, loan-1"
 
     appealed = await cases(exchange, "appeal", "received", case, "--text", "I was abroad", "--signal", signal)
     assert appealed.code == 0, appealed.err
