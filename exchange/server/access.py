@@ -41,6 +41,7 @@ _SIGNAL: Final = "/signalexchange.v1.SignalService/"
 _LOG: Final = "/signalexchange.v1.TransparencyService/"
 _MATCH: Final = "/signalexchange.v1.MatchService/"
 _MEMBERSHIP: Final = "/signalexchange.v1.MembershipService/"
+_NOTICE: Final = "/signalexchange.v1.NoticeService/"
 _OUTCOME: Final = "/signalexchange.v1.OutcomeService/"
 _TOKEN: Final = "/signalexchange.v1.TokenService/"  # noqa: S105 - a service's name
 
@@ -65,6 +66,9 @@ RULES: Final[Mapping[str, Rule]] = {
     _MEMBERSHIP + "SuspendMember": Rule(OPERATOR),
     _OUTCOME + "ReportOutcomes": Rule(MEMBERS),
     _OUTCOME + "GetReliability": Rule(MEMBERS),
+    _NOTICE + "ListNotices": Rule(EVERYBODY),
+    _NOTICE + "GetNotice": Rule(EVERYBODY),
+    _NOTICE + "ListLegalFacts": Rule(EVERYBODY),
     _TOKEN + "GetKeyManifest": Rule(EVERYBODY),
     _TOKEN + "Evaluate": Rule(MEMBERS),
     "/grpc.health.v1.Health/Check": Rule(EVERYBODY),

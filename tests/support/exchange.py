@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 from signalexchange.v1.match_service_pb2_grpc import MatchServiceStub
 from signalexchange.v1.membership_service_pb2_grpc import MembershipServiceStub
+from signalexchange.v1.notice_service_pb2_grpc import NoticeServiceStub
 from signalexchange.v1.outcome_service_pb2_grpc import OutcomeServiceStub
 from signalexchange.v1.signal_service_pb2_grpc import SignalServiceStub
 from signalexchange.v1.transparency_service_pb2_grpc import TransparencyServiceStub
@@ -36,6 +37,7 @@ class Connection:
     membership: Any
     outcomes: Any
     matches: Any
+    notices: Any
 
     @classmethod
     def over(cls, channel: grpc.aio.Channel) -> "Connection":
@@ -46,6 +48,7 @@ class Connection:
             MembershipServiceStub(channel),
             OutcomeServiceStub(channel),
             MatchServiceStub(channel),
+            NoticeServiceStub(channel),
         )
 
 

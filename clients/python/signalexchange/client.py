@@ -18,6 +18,7 @@ from signalexchange.errors import ConfigError, RefusedError, VerificationError
 from signalexchange.journal import Journal
 from signalexchange.log_client import LogClient
 from signalexchange.match_client import MatchClient
+from signalexchange.notice_client import NoticeClient
 from signalexchange.publisher import Acknowledged, Identity, Publisher
 from signalexchange.roster_client import RosterClient
 from signalexchange.signals import SignalDraft
@@ -56,8 +57,8 @@ class Answer:
 
 
 class ExchangeClient:
-    """A party's client; an asynchronous context manager. `roster`, `log`, `custodians` and `matches` are its
-    parts.
+    """A party's client; an asynchronous context manager. `roster`, `log`, `custodians`, `matches` and
+    `notices` are its parts.
 
     Methods raise RefusedError for what the hub refuses or where it can't be reached (status UNAVAILABLE or
     DEADLINE_EXCEEDED), VerificationError and MalformedError for what can't be believed.
@@ -93,6 +94,7 @@ class ExchangeClient:
         self.log = LogClient(self._hub, self.roster, journal)
         self.custodians = TokenSource(self._custodians, self.roster, self._cache, clock)
         self.matches = MatchClient(self._hub, self.roster, lambda: self.journal)
+        self.notices = NoticeClient(self._hub)
         self._publisher: Publisher | None = None
         if signing_key is not None and journal is not None:
             identity = Identity(member, *signing_key)
