@@ -10,19 +10,18 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from hashlib import sha256
 from typing import Any, Final
 
 from rich.console import Console
-from signalexchange.case_client import Grounds, StepTaken
 from signalexchange.cases import parse_step, step_name
 from signalexchange.client import ExchangeClient
 from signalexchange.config import load_config
 from signalexchange.errors import VerificationError
-from signalexchange.notices import advice_notice
+from signalexchange.notices.rendering import Value, render
+from signalexchange.officers import Grounds, StepTaken
 from signalexchange.roster import identifier_type
 from signalexchange.signals import SignalDraft, Subject
-from signalexchange.v1.case_service_pb2 import LANGUAGE_ZH_CN, Case, CaseEvidence, NoticeShown
+from signalexchange.v1.case_service_pb2 import Case, CaseEvidence
 from signalexchange.v1.identifier_pb2 import SubjectToken
 from signalexchange.v1.match_service_pb2 import MATCH_STATUS_OPEN, Match, Pattern
 from signalexchange.v1.outcome_service_pb2 import VERDICT_INCONCLUSIVE
@@ -50,6 +49,7 @@ ASKING: Final = ("bank", "payment_provider")
 """Kinds of members that grant credit."""
 _CAREFUL: Final = 30.0
 """Seconds for which news of a correction is waited."""
+_CONTACT: Final = "95588"
 _FIRST, _SECOND, _THIRD = "officer-1", "officer-2", "officer-3"
 
 
@@ -196,13 +196,18 @@ class DueProcess:
         evidence: tuple[CaseEvidence, ...] = (),
     ) -> StepTaken:
         """An action by the first officer, with its notice."""
-        notice = advice_notice(action)
-        shown = NoticeShown(
-            code=notice.code, language=LANGUAGE_ZH_CN, digest=sha256(notice.zh_cn.encode()).digest()
-        )
+        name = _name(action)
+        values: dict[str, Value] = {
+            "institution": client.member,
+            "contact": _CONTACT,
+            "reference": case_id.hex()[:8],
+        }
+        if action == ACTION_EXPLAIN:
+            values |= {"merchant": "a shop", "amount": "5000", "deadline": explain_by}
+        notice = render(f"advice-{name}", "zh-CN", values)
         grounds = Grounds(_FIRST, evidence=evidence)
         return await client.cases.act(
-            case_id, action, grounds, notice=shown, explain_by=explain_by, timeout=PATIENCE
+            case_id, action, grounds, notice=notice, explain_by=explain_by, timeout=PATIENCE
         )
 
     async def _advice(self, member: str, token: SubjectToken, value: str) -> Action.ValueType:

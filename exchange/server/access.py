@@ -41,6 +41,7 @@ _SIGNAL: Final = "/signalexchange.v1.SignalService/"
 _LOG: Final = "/signalexchange.v1.TransparencyService/"
 _MATCH: Final = "/signalexchange.v1.MatchService/"
 _MEMBERSHIP: Final = "/signalexchange.v1.MembershipService/"
+_NOTICE: Final = "/signalexchange.v1.NoticeService/"
 _OUTCOME: Final = "/signalexchange.v1.OutcomeService/"
 _CASE: Final = "/signalexchange.v1.CaseService/"
 _TOKEN: Final = "/signalexchange.v1.TokenService/"  # noqa: S105 - a service's name
@@ -72,6 +73,9 @@ RULES: Final[Mapping[str, Rule]] = {
     _CASE + "WatchCases": Rule(MEMBERS),
     _CASE + "EraseCase": Rule(MEMBERS),
     _CASE + "AcknowledgeCorrections": Rule(MEMBERS),
+    _NOTICE + "ListNotices": Rule(EVERYBODY),
+    _NOTICE + "GetNotice": Rule(EVERYBODY),
+    _NOTICE + "ListLegalFacts": Rule(EVERYBODY),
     _TOKEN + "GetKeyManifest": Rule(EVERYBODY),
     _TOKEN + "Evaluate": Rule(MEMBERS),
     "/grpc.health.v1.Health/Check": Rule(EVERYBODY),

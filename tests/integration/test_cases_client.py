@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from signalexchange.case_client import Grounds
 from signalexchange.cases import parse_step, sign_step, step_name
 from signalexchange.client import ExchangeClient
 from signalexchange.collect import collect, keep_receipts
 from signalexchange.credentials import load_signing_key
 from signalexchange.errors import ConfigError, RefusedError
 from signalexchange.journal import Kind
-from signalexchange.v1.case_service_pb2 import LANGUAGE_EN, CaseEvidence, NoticeShown, RecordStepRequest
+from signalexchange.notices.rendering import render
+from signalexchange.officers import Grounds
+from signalexchange.v1.case_service_pb2 import CaseEvidence, RecordStepRequest
 from signalexchange.v1.identifier_pb2 import SubjectToken
 from signalexchange.v1.outcome_service_pb2 import (
     VERDICT_CONFIRMED,
@@ -44,7 +45,9 @@ NORTH, SOUTH = "bank-north", "bank-south"
 DAY = 86_400
 FIRST, SECOND, THIRD = Grounds("officer-1"), Grounds("officer-2"), Grounds("officer-3")
 WHY = "cash-out-suspected"
-NOTICE = NoticeShown(code="advice-explain", language=LANGUAGE_EN, digest=sha256(b"text").digest())
+NOTICE = render(
+    "advice-authenticate", "en", {"contact": "95588", "institution": "North Bank", "reference": "case-1"}
+)
 CLIENTS: dict[str, ExchangeClient] = {}
 
 
@@ -98,6 +101,8 @@ async def test_the_whole_ladder_to_a_sanction_and_back(exchange: World, tmp_path
     await failed_explanation(exchange, north, case_id)
     evidence = named(published.signal_ids[0])
     restricted = await north.cases.act(case_id, ACTION_RESTRICT, evidence, notice=NOTICE)
+    shown = parse_step(restricted.case.steps[-1].statement).action.notice
+    assert shown.digest == sha256(north.cases.records(case_id)[-1].content).digest()
     assert restricted.case.state.measure == ACTION_RESTRICT
     await failed_explanation(exchange, north, case_id)
     proposed = await north.cases.act(case_id, ACTION_FREEZE, evidence, notice=NOTICE)
@@ -157,7 +162,7 @@ async def test_what_the_customer_says_stays_in_the_journal(exchange: World) -> N
     await north.cases.act(case_id, ACTION_EXPLAIN, FIRST, notice=NOTICE, explain_by=by)
     said = "货物已签收，附发票".encode()
     received = await north.cases.receive_explanation(case_id, said, SECOND)
-    (kept,) = north.cases.records(case_id)
+    (_, kept) = north.cases.records(case_id)
     statement = parse_step(received.case.steps[-1].statement)
     assert statement.receive_explanation.record == kept.commitment
     assert (kept.what, kept.content) == ("explanation", said)
@@ -165,7 +170,7 @@ async def test_what_the_customer_says_stays_in_the_journal(exchange: World) -> N
     grounds = Grounds("officer-1", records=(b"the invoice is forged: the shop closed in May",))
     judged = await north.cases.judge_explanation(case_id, False, grounds)
     (evidence,) = parse_step(judged.case.steps[-1].statement).evidence
-    assert evidence.record == north.cases.records(case_id)[1].commitment
+    assert evidence.record == north.cases.records(case_id)[2].commitment
 
 
 async def watched(member: ExchangeClient, events: list[WatchEvent]) -> None:
@@ -263,7 +268,7 @@ async def test_a_step_that_another_overtook_is_refused_for_good(exchange: World)
     # Prepared and never sent: meanwhile the officer's colleague acts from another machine.
     before = await north.cases.act(case_id, ACTION_AUTHENTICATE, FIRST, notice=NOTICE)
     statement = parse_step(before.case.steps[-1].statement)
-    statement.action.notice.code = "advice-authenticate"
+    statement.action.notice.code = "advice-explain"
     stale = sign_step(statement, load_signing_key(exchange.config(NORTH).officers["officer-1"]))
     id_ = sha256(stale.statement).digest()[:16]
     north.journal.prepare_step(id_, stale.SerializeToString(), case_id)

@@ -13,6 +13,7 @@ import grpc
 from signalexchange.v1.case_service_pb2_grpc import CaseServiceStub
 from signalexchange.v1.match_service_pb2_grpc import MatchServiceStub
 from signalexchange.v1.membership_service_pb2_grpc import MembershipServiceStub
+from signalexchange.v1.notice_service_pb2_grpc import NoticeServiceStub
 from signalexchange.v1.outcome_service_pb2_grpc import OutcomeServiceStub
 from signalexchange.v1.signal_service_pb2_grpc import SignalServiceStub
 from signalexchange.v1.transparency_service_pb2_grpc import TransparencyServiceStub
@@ -38,6 +39,7 @@ class Connection:
     outcomes: Any
     matches: Any
     cases: Any
+    notices: Any
 
     @classmethod
     def over(cls, channel: grpc.aio.Channel) -> "Connection":
@@ -49,6 +51,7 @@ class Connection:
             OutcomeServiceStub(channel),
             MatchServiceStub(channel),
             CaseServiceStub(channel),
+            NoticeServiceStub(channel),
         )
 
 

@@ -33,6 +33,16 @@ def test_a_step_is_pending_with_what_it_commits_to_until_it_is_acknowledged(file
     assert record.commitment == sha256(b"s" * 32 + SECRET).digest()
 
 
+def test_a_step_that_is_refused_leaves_nothing_that_was_written_for_it(files: tuple[Path, Path]) -> None:
+    with Journal(*files) as journal:
+        journal.prepare_step(b"1" * 16, b"first", CASE, [Record(CASE, "appeal", b"s" * 32, SECRET)])
+        refused = journal.prepare_step(b"2" * 16, b"2", CASE, [Record(CASE, "notice", b"t" * 32, SECRET)])
+        journal.refuse(refused, "CASE_CONFLICT")
+        assert [each.what for each in journal.records(CASE)] == ["appeal"]
+        assert [each.state for each in journal.steps(CASE)] == ["prepared", "refused"]
+        assert [each.request for each in journal.pending()] == [b"first"]
+
+
 def test_what_is_kept_of_a_case_can_be_forgotten(files: tuple[Path, Path]) -> None:
     with Journal(*files) as journal:
         journal.prepare_step(b"1" * 16, b"first", CASE, [Record(CASE, "appeal", b"s" * 32, SECRET)])

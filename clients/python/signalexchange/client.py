@@ -23,6 +23,7 @@ from signalexchange.errors import ConfigError, RefusedError, VerificationError
 from signalexchange.journal import Journal
 from signalexchange.log_client import LogClient
 from signalexchange.match_client import MatchClient
+from signalexchange.notice_client import NoticeClient
 from signalexchange.publisher import Identity, Publisher
 from signalexchange.roster_client import RosterClient
 from signalexchange.sending import Acknowledged, Sender
@@ -62,8 +63,8 @@ class Answer:
 
 
 class ExchangeClient:
-    """A party's client; an asynchronous context manager. `roster`, `log`, `custodians`, `matches`
-    and `cases` are its parts.
+    """A party's client; an asynchronous context manager. `roster`, `log`, `custodians`, `matches`,
+    `notices` and `cases` are its parts.
 
     Methods raise RefusedError for what the hub refuses or where it can't be reached (status UNAVAILABLE or
     DEADLINE_EXCEEDED), VerificationError and MalformedError for what can't be believed.
@@ -111,6 +112,7 @@ class ExchangeClient:
             lambda: self.publisher,
             clock,
         )
+        self.notices = NoticeClient(self._hub)
         self._publisher: Publisher | None = None
         self._corrections: Corrections | None = None
         if signing_key is not None and journal is not None:

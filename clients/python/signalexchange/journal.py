@@ -53,7 +53,8 @@ class SignalNote:
 class Record:
     """What the member keeps of a case, and what the hub has of it: SHA-256 of `salt` (32 bytes) ‖ `content`.
 
-    `what` says what it is: "note", "evidence", "explanation" or "appeal".
+    `what` says what it is: "evidence", "explanation", "appeal" or "notice", of which the hub has only the
+    text's digest.
     """
 
     case_id: bytes
@@ -151,6 +152,7 @@ class Journal:
                 fields = {"case": case_id.hex(), "what": record.what, "salt": record.salt.hex()}
                 position = self._store.put(Kind.RECORD, record.commitment, fields, record.content)
                 self._store.link(b"case" + case_id, position)
+                self._store.link(b"step" + id_, position)
         return sent
 
     def steps(self, case_id: bytes) -> list[Sent]:
@@ -160,11 +162,8 @@ class Journal:
 
     def records(self, case_id: bytes) -> list[Record]:
         """What was written down in a case, oldest first."""
-        return [
-            Record(case_id, fields["what"], bytes.fromhex(fields["salt"]), content)
-            for kind, fields, content in self._store.linked(b"case" + case_id)
-            if kind == Kind.RECORD
-        ]
+        rows = self._store.linked(b"case" + case_id)
+        return [_record(fields, content) for kind, fields, content in rows if kind == Kind.RECORD]
 
     def forget_case(self, case_id: bytes) -> int:
         """Delete what is kept of a case, its steps and records; how many there were."""
@@ -186,12 +185,15 @@ class Journal:
     def refuse(self, sent: Sent, problem: str, signal_ids: Iterable[bytes] = ()) -> None:
         """Note that something was refused for good: it is not sent again as it is.
 
-        `signal_ids` are a batch's signals, which never came to be; their notes go.
+        `signal_ids` are a batch's signals, which never came to be; their notes go, and a step's records.
         """
         with self._store.transaction():
             self._put_sent(replace(sent, state="refused", index=None, checkpoint=b"", problem=problem))
             for signal_id in signal_ids:
                 self._store.delete(Kind.SIGNAL, signal_id)
+            for _, fields, content in self._store.linked(b"step" + sent.id):
+                refused = _record(fields, content)
+                self._store.delete(Kind.RECORD, refused.commitment)
 
     def sent(self, kind: Kind, id_: bytes) -> Sent | None:
         """The batch, order, report or step of that id."""
@@ -283,6 +285,10 @@ def _sent(kind: int, fields: Mapping[str, Any], request: bytes) -> Sent:
         bytes.fromhex(fields["checkpoint"]),
         fields["problem"],
     )
+
+
+def _record(fields: Mapping[str, Any], content: bytes) -> Record:
+    return Record(bytes.fromhex(fields["case"]), fields["what"], bytes.fromhex(fields["salt"]), content)
 
 
 def _note_fields(note: SignalNote) -> dict[str, Any]:

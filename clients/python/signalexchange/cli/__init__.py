@@ -19,9 +19,10 @@ from signalexchange.cli.flows import publish_flows
 from signalexchange.cli.journal import journal
 from signalexchange.cli.log import log
 from signalexchange.cli.matches import matches
+from signalexchange.cli.notices import notices
 from signalexchange.cli.outcomes import outcomes
 from signalexchange.cli.publishing import publish, withdraw
-from signalexchange.cli.roster import notices, roster
+from signalexchange.cli.roster import roster
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -120,7 +120,7 @@ async def look_up(
     print_table(columns, [(value, *_row(answer)) for value, answer in zip(given, answers, strict=True)])
     for action in sorted({answer.risk.advice for answer in answers if answer.risk is not None}):
         notice = advice_notice(action)
-        note(f"{enum_name(Action, action, 'ACTION_')}: {notice.zh_cn} / {notice.en}")
+        note(f"{enum_name(Action, action, 'ACTION_')}: {notice.means.zh_cn} / {notice.means.en}")
 
 
 @click.command()

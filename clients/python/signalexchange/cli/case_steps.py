@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-from signalexchange.case_client import Grounds, StepTaken
+from signalexchange.cases import parse_step
 from signalexchange.cli import case_notices
 from signalexchange.cli.case_tables import moment
 from signalexchange.cli.common import (
@@ -20,11 +20,13 @@ from signalexchange.cli.common import (
     print_json,
     with_client,
 )
+from signalexchange.cli.notices import html_option, language_option, placeholder_values, value_option
 from signalexchange.cli.outcomes import VERDICTS
 from signalexchange.client import ExchangeClient
 from signalexchange.credentials import read_file
 from signalexchange.envelope import ID_SIZE
 from signalexchange.errors import ConfigError
+from signalexchange.officers import Grounds, StepTaken
 from signalexchange.signals import DAY
 from signalexchange.tokens import TOKEN_SIZE
 from signalexchange.v1.case_service_pb2 import CaseEvidence
@@ -43,10 +45,6 @@ case_argument = click.argument("case_id", metavar="CASE")
 officer_option = click.option(
     "--officer", default="", help="Id of the officer's key that signs; needed where there are several."
 )
-language_option = click.option(
-    "--language", type=click.Choice(list(case_notices.LANGUAGES)), default="zh-CN", show_default=True,
-    help="Language of the customer's notice.",
-)  # fmt: skip
 
 
 def step_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -144,21 +142,37 @@ def _action(name: str, summary: str) -> click.Command:
 
     @with_client
     async def act(
-        client: ExchangeClient, case_id: str, language: str, grounds: Grounds, as_json: bool, days: int = 0
+        client: ExchangeClient,
+        case_id: str,
+        language: str,
+        values: Sequence[str],
+        page: Path | None,
+        grounds: Grounds,
+        as_json: bool,
+        days: int | None = None,
     ) -> None:
         action, explain_by = ACTIONS[name], 0
         if name == "explain":
             rules = (await client.roster.rulebook()).cases
             days = days or rules.explanation_days
             explain_by = client.now() + days * DAY + (SLACK if days < rules.explanation_days_most else 0)
-        notice = case_notices.of_action(action, language)
-        case = _case(case_id)
-        taken = await client.cases.act(case, action, grounds, notice=notice, explain_by=explain_by)
+        case = await client.cases.get(_case(case_id))
+        notice = case_notices.rendered(
+            client,
+            f"advice-{name}",
+            language,
+            case,
+            placeholder_values(values),
+            page,
+            reason=grounds.reason or parse_step(case.steps[-1].statement).reason,
+            explain_by=explain_by,
+        )
+        taken = await client.cases.act(case.case_id, action, grounds, notice=notice, explain_by=explain_by)
         if not as_json and taken.case.state.proposed == action:
             note(f"proposed: another officer approves it with signalexchange cases approve {case_id} {name}")
         _done(taken, as_json)
 
-    command = case_argument(language_option(step_options(act)))
+    command = case_argument(language_option(value_option(html_option(step_options(act)))))
     if name == "explain":
         days = click.option(
             "--days",

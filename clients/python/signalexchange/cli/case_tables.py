@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
-from signalexchange.case_client import officer_of
+from signalexchange.case_reader import officer_of
 from signalexchange.cases import parse_step, step_name
 from signalexchange.cli.common import enum_name, print_table
 from signalexchange.client import ExchangeClient
@@ -110,7 +110,7 @@ def show(found: dict[str, Any]) -> None:
     if found["records"]:
         print_table(
             ("kept here", "commitment", "text"),
-            [(each["what"], each["commitment"][:16], each["text"][:SHOWN]) for each in found["records"]],
+            [(each["what"], each["commitment"][:16], " ".join(each["text"].split())[:SHOWN]) for each in found["records"]],
         )
 
 

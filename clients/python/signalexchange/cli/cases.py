@@ -1,16 +1,21 @@
 """Commands about cases: to see and watch them, to give notices, to have them erased; the steps are beside."""
 
 import json
+from collections.abc import Sequence
 from contextlib import aclosing
+from pathlib import Path
 
 import click
 
-from signalexchange.case_client import CaseNews
-from signalexchange.cli import case_tables
+from signalexchange.case_client import notice_shown
+from signalexchange.case_reader import CaseNews
+from signalexchange.cli import case_notices, case_tables
 from signalexchange.cli.case_steps import STEP_COMMANDS, case_argument, officer_option
-from signalexchange.cli.common import hex_bytes, json_option, print_json, print_table, with_client
+from signalexchange.cli.common import hex_bytes, json_option, note, print_json, print_table, with_client
+from signalexchange.cli.notices import html_option, language_option, placeholder_values, value_option
 from signalexchange.client import ExchangeClient
 from signalexchange.envelope import ID_SIZE
+from signalexchange.officers import Grounds
 
 
 @click.group()
@@ -53,6 +58,50 @@ async def show(client: ExchangeClient, case_id: str, as_json: bool) -> None:
         print_json(found)
     else:
         case_tables.show(found)
+
+
+@cases.command()
+@case_argument
+@language_option
+@value_option
+@html_option
+@click.option("--acknowledged", is_flag=True, help="Record that the customer acknowledged it.")
+@officer_option
+@json_option
+@with_client
+async def notice(
+    client: ExchangeClient,
+    case_id: str,
+    language: str,
+    values: Sequence[str],
+    page: Path | None,
+    acknowledged: bool,
+    officer: str,
+    as_json: bool,
+) -> None:
+    """Print what the customer is told of the last step; of an action taken here, the very text that was
+    given.
+
+    With --acknowledged, give the values that it was shown with: the step carries the text's digest.
+    """
+    case = await client.cases.get(hex_bytes(case_id, ID_SIZE, "a case id"))
+    given = None if values or page else case_notices.kept(client, case)
+    if given is None:
+        code = case_notices.code_of(case)
+        given = case_notices.rendered(client, code, language, case, placeholder_values(values), page)
+    else:
+        note(given.text)
+    index = None
+    if acknowledged:
+        shown = notice_shown(given)
+        index = (await client.cases.acknowledge_notice(case.case_id, shown, Grounds(officer))).index
+    if as_json:
+        print_json({"code": given.code, "digest": given.digest.hex(), "index": index, "text": given.text})
+    else:
+        click.echo(
+            f"notice {given.code}, digest {given.digest.hex()}"
+            + (f"; acknowledged, log entry {index}" if acknowledged else "")
+        )
 
 
 @cases.command()

@@ -466,6 +466,8 @@ class MatchEntry(_message.Message):
     EVIDENCE_FIELD_NUMBER: _builtins.int
     LEARNED_FIELD_NUMBER: _builtins.int
     DAY_FIELD_NUMBER: _builtins.int
+    VOLUME_FIELD_NUMBER: _builtins.int
+    GAIN_FIELD_NUMBER: _builtins.int
     match_id: _builtins.bytes
     """Random, 16 bytes."""
     pattern: _builtins.int
@@ -488,6 +490,14 @@ class MatchEntry(_message.Message):
     def evidence(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignalPosition]:
         """Where its evidence stands; what was there before and is not repeated no longer counts."""
 
+    @_builtins.property
+    def volume(self) -> Global___AmountRange:
+        """What the evidence tells of the money moved; not set in entries made before it was recorded."""
+
+    @_builtins.property
+    def gain(self) -> Global___AmountRange:
+        """What it tells of the money that did not come back; not set in entries made before it was recorded."""
+
     def __init__(
         self,
         *,
@@ -500,14 +510,42 @@ class MatchEntry(_message.Message):
         evidence: _abc.Iterable[Global___SignalPosition] | None = ...,
         learned: _builtins.int = ...,
         day: _builtins.int = ...,
+        volume: Global___AmountRange | None = ...,
+        gain: Global___AmountRange | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["gain", b"gain", "volume", b"volume"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "confidence", b"confidence", "day", b"day", "evidence", b"evidence", "learned", b"learned", "match_id", b"match_id", "pattern", b"pattern", "rules_version", b"rules_version", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "confidence", b"confidence", "day", b"day", "evidence", b"evidence", "gain", b"gain", "learned", b"learned", "match_id", b"match_id", "pattern", b"pattern", "rules_version", b"rules_version", "status", b"status", "volume", b"volume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MatchEntry: _TypeAlias = MatchEntry  # noqa: Y015
+
+@_typing.final
+class AmountRange(_message.Message):
+    """AmountRange is a range of amounts in CNY, as wide as the bands that were reported leave it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    low: _builtins.int
+    """At least so much, rounded down."""
+    high: _builtins.int
+    """At most so much, rounded up."""
+    def __init__(
+        self,
+        *,
+        low: _builtins.int = ...,
+        high: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["high", b"high", "low", b"low"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AmountRange: _TypeAlias = AmountRange  # noqa: Y015
 
 @_typing.final
 class MatchDeliveryEntry(_message.Message):
