@@ -35,7 +35,6 @@ from signalexchange.v1.signal_service_pb2 import (
 )
 from signalexchange.v1.transparency_service_pb2 import OpenEntriesRequest
 
-from exchange.domain.records import Entry
 from exchange.usecases.case_deadlines import keep_cases
 from tests.support.cases import (
     SECOND,
@@ -51,6 +50,7 @@ from tests.support.cases import (
     opening,
 )
 from tests.support.exchange import Running, deploy, refused, serving
+from tests.support.log_entries import logged
 from tests.support.members import DAY, look_up, subject
 from tests.support.outcomes import INVESTIGATION, START, at, claim, publish
 
@@ -62,14 +62,6 @@ RULES = Rulebook.parse(default_text()).cases
 async def hub(tmp_path: Path) -> AsyncIterator[Running]:
     async with serving(deploy(tmp_path, clock=START)) as running:
         yield running
-
-
-async def logged(hub: Running, type_: int) -> list[Entry]:
-    """The log's entries of a type, with payloads."""
-    store = hub.hub._store
-    size = hub.hub._exchange.writer.head.tree.size
-    indices = [entry.idx for entry in await store.entry_range(0, size) if entry.type == type_]
-    return await store.entries(indices)
 
 
 async def test_the_ladder_goes_step_by_step_up_to_a_freeze_and_down_again(hub: Running) -> None:

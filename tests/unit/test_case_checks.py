@@ -16,6 +16,7 @@ from signalexchange.v1.log_entry_pb2 import (
     CaseErasureEntry,
     CorrectionEntry,
     CorrectionsEntry,
+    DisputeEntry,
     EntryType,
     SignalPosition,
 )
@@ -70,7 +71,6 @@ class CaseLog(Log):
         key_id: str = "officer-1",
         *,
         member: str = "bank-a",
-        signals: Iterable[tuple[int, int]] = (),
         signing_key: str | None = None,
         header_member: str | None = None,
         **changes: Any,
@@ -80,11 +80,7 @@ class CaseLog(Log):
         message = statement(body | {"member": member, "key_id": key_id} | fields, 0, b"")
         request = sign_step(message, private_key(signing_key or f"{member} {key_id}").sign)
         chain.append(sha256(request.statement).digest())
-        entry = CaseEntry(
-            statement=request.statement,
-            signature=request.signature,
-            signals=[SignalPosition(index=index, position=position) for index, position in signals],
-        )
+        entry = CaseEntry(statement=request.statement, signature=request.signature)
         index = self.append(EntryType.ENTRY_TYPE_CASE, header_member or member, entry)
         self.receipt(index, request.statement)
         return index
@@ -92,6 +88,10 @@ class CaseLog(Log):
     @property
     def last(self) -> bytes:
         return self.digests["bank-a", CASE_ID][-1]
+
+    def dispute(self, *signals: tuple[int, int]) -> int:
+        places = [SignalPosition(index=index, position=position) for index, position in signals]
+        return self.append(EntryType.ENTRY_TYPE_DISPUTE, "", DisputeEntry(signals=places, until=START))
 
     def correction(self, member: str) -> int:
         entry = CorrectionEntry(signal_id=bytes(16), token=bytes(32), change=SIGNAL_CHANGE_DISPUTED)
@@ -172,7 +172,8 @@ def test_a_whole_case_is_verified(tmp_path: Path, log: CaseLog) -> None:
     )
     log.step(freeze())
     log.step(decide(log.last), "officer-2")
-    log.step(appeal(), signals=[(batch, 0), (batch, 1)])
+    log.step(appeal())
+    log.dispute((batch, 0), (batch, 1))
     told = [log.correction("bank-b"), log.correction("bank-b"), log.correction("shop")]
     log.step(decide_appeal(granted=False), "officer-3")
     log.step(lift())
@@ -196,7 +197,6 @@ def test_a_whole_case_is_verified(tmp_path: Path, log: CaseLog) -> None:
         {"key_id": "officer-9"},
         {"header_member": "shop"},
         {"origin": "another.test/log"},
-        {"signals": [(9, 0)]},
         {"previous": bytes(32)},
         {"sequence": 2},
     ],
@@ -204,6 +204,11 @@ def test_a_whole_case_is_verified(tmp_path: Path, log: CaseLog) -> None:
 def test_a_step_that_is_not_what_it_says_is_a_problem(tmp_path: Path, log: CaseLog, how: Any) -> None:
     bad = log.step(authenticate(), **how)
     assert problems(log.check(tmp_path)) == [("case_steps", bad)]
+
+
+def test_a_dispute_of_what_is_not_on_the_log_yet_is_a_problem(tmp_path: Path, log: CaseLog) -> None:
+    bad = log.dispute((9, 0))
+    assert problems(log.check(tmp_path)) == [("payloads", bad)]
 
 
 def test_a_step_replayed_or_put_in_between_is_a_problem(tmp_path: Path, log: CaseLog) -> None:

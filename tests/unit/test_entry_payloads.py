@@ -20,6 +20,7 @@ from signalexchange.v1.log_entry_pb2 import (
     CorrectionEntry,
     CorrectionsEntry,
     DeliveryEntry,
+    DisputeEntry,
     EntryHeader,
     EntryType,
     LearnedFactor,
@@ -96,15 +97,15 @@ BAD_MODELS: Changes = (
     {"groups": [LearnedFactor(permille=900)]},
     {"codes": [LearnedFactor(name="b", permille=900), LearnedFactor(name="a", permille=900)]},
 )
-CASE: dict[str, Any] = {
-    "statement": b"s",
-    "signature": T64,
+DISPUTE: dict[str, Any] = {
     "signals": [SignalPosition(index=3, position=999), SignalPosition(index=4, position=0)],
-    "disputed_until": 5,
+    "until": 5,
 }
 CORRECTION: dict[str, Any] = {"signal_id": T16, "token": T32, "change": 2}
 CASES: list[tuple[EntryType.ValueType, Message]] = [
-    (EntryType.ENTRY_TYPE_CASE, CaseEntry(**CASE)),
+    (EntryType.ENTRY_TYPE_CASE, CaseEntry(statement=b"s", signature=T64)),
+    (EntryType.ENTRY_TYPE_DISPUTE, DisputeEntry(**DISPUTE)),
+    (EntryType.ENTRY_TYPE_DISPUTE, DisputeEntry(**DISPUTE | {"until": 0})),
     (EntryType.ENTRY_TYPE_CASE_DEADLINE, CaseDeadlineEntry(case_id=T16, due=5, what="explanation")),
     (EntryType.ENTRY_TYPE_CASE_ERASURE, CaseErasureEntry(entries=[3, 5])),
     (
@@ -114,16 +115,15 @@ CASES: list[tuple[EntryType.ValueType, Message]] = [
     (EntryType.ENTRY_TYPE_CORRECTION, CorrectionEntry(**CORRECTION)),
     (EntryType.ENTRY_TYPE_CORRECTIONS, CorrectionsEntry(statement=b"s", signature=T64)),
 ]
+BAD_DISPUTES: Changes = (
+    {"signals": []},
+    {"signals": DISPUTE["signals"][::-1]},
+    {"signals": [SignalPosition(position=1000)]},
+    {"until": -1},
+)
 BAD_CASES: list[tuple[EntryType.ValueType, Message]] = [
-    *(
-        (EntryType.ENTRY_TYPE_CASE, CaseEntry(**CASE | changed))
-        for changed in (
-            {"signature": T32},
-            {"signals": CASE["signals"][::-1]},
-            {"signals": [SignalPosition(position=1000)]},
-            {"disputed_until": -1},
-        )
-    ),
+    *((EntryType.ENTRY_TYPE_DISPUTE, DisputeEntry(**DISPUTE | changed)) for changed in BAD_DISPUTES),
+    (EntryType.ENTRY_TYPE_CASE, CaseEntry(statement=b"s", signature=T32)),
     (EntryType.ENTRY_TYPE_CASE_DEADLINE, CaseDeadlineEntry(case_id=T16, due=0, what="appeal")),
     (EntryType.ENTRY_TYPE_CASE_DEADLINE, CaseDeadlineEntry(case_id=T16, due=5, what="lunch")),
     (EntryType.ENTRY_TYPE_CASE_DEADLINE, CaseDeadlineEntry(due=5, what="appeal")),

@@ -1,5 +1,6 @@
 """A proceeding goes step by step: what the ladder demands, what stops it, and what is always possible."""
 
+import re
 from hashlib import sha256
 from typing import Any
 
@@ -49,6 +50,7 @@ from tests.support.case_steps import (
     restrict,
     statement,
 )
+from tests.support.pages import ROOT, table
 
 START = 1_700_000_000
 
@@ -361,3 +363,10 @@ def test_the_state_is_the_fold_of_the_steps(desk: Desk) -> None:
         Proceeding.of(desk.taken[1:], RULES)
     assert Proceeding.of(desk.taken[:-1], RULES).measure == ACTION_RESTRICT
     assert ACTION_INTERCEPT not in {Proceeding.of(desk.taken[:n], RULES).measure for n in range(9)}
+
+
+def test_refusals_are_documented() -> None:
+    source = (ROOT / "exchange/domain/proceeding.py").read_text("utf-8")
+    named = set(re.findall(r'StepRefused\(\s*"([a-z-]+)"', source))
+    named |= {name for pair in re.findall(r'"([a-z-]+)" if .* else "([a-z-]+)"', source) for name in pair}
+    assert {row[0].strip("`") for row in table("table: step refusals")} == named

@@ -116,9 +116,9 @@ class Officers:
         for measure in (restrict, freeze)[:steps]:
             self.attempt(explain(self.now + LEAST), "a")
             self.attempt(explained(), "a")
-            self.attempt(judge(satisfactory=False), "b")
-            self.attempt(measure(), "c")
-            self.attempt(self.bodies("decide-proposal")[0], "d")
+            self.attempt(judge(satisfactory=False), "a")
+            self.attempt(measure(), "a")
+            self.attempt(self.bodies("decide-proposal")[0], "b")
         if steps == 3:
             self.attempt(close(VERDICT_CONFIRMED), "a")
 
@@ -172,25 +172,28 @@ class Officers:
         assert list(self.proceeding.state(self.now, self.cases).next) == expected
 
     def the_last_step_kept_the_rules(self) -> None:
-        """Told of the history alone, every time the measure has gone up."""
+        """Told of the history alone, every time a measure is taken, proposed or approved."""
         last = self.history[-1]
         if last.name == "lift":
             assert last.after.measure == ACTION_ALLOW
-        if last.name in ("intercept", "restrict", "freeze") and not last.after.proposal:
-            assert last.after.measure == last.step.statement.action.action > last.before.measure
-        if last.after.measure <= last.before.measure:
+        measure = last.after.measure
+        if last.name in ("intercept", "restrict", "freeze"):
+            measure = last.step.statement.action.action
+            assert measure > last.before.measure
+        elif measure <= last.before.measure:
             return
         names = [taken.name for taken in self.history[:-1]]
         assert "close" not in names
         assert names.count("receive-appeal") == names.count("decide-appeal")
         cleared = max((at for at, taken in enumerate(self.history) if clears(taken)), default=-1)
         assert cleared < 0 or "explain" in names[cleared:]
-        measure = last.after.measure
-        officers = {last.step.officer}
-        if last.name == "decide-proposal":
-            proposed = last.step.statement.decide_proposal.proposal
-            officers |= {taken.step.officer for taken in self.history if taken.step.digest == proposed}
-        assert len(officers) >= (2 if measure == ACTION_FREEZE else self.cases.measures.of(measure).officers)
+        if last.after.measure == measure:
+            officers = {last.step.officer}
+            if last.name == "decide-proposal":
+                proposed = last.step.statement.decide_proposal.proposal
+                officers |= {taken.step.officer for taken in self.history if taken.step.digest == proposed}
+            assert len(officers) >= self.cases.measures.of(measure).officers
+            assert len(officers) == 2 or measure != ACTION_FREEZE
         if measure == ACTION_FREEZE:
             assert last.before.measure == ACTION_RESTRICT
         if measure >= ACTION_RESTRICT:
@@ -240,7 +243,7 @@ def clears(taken: Taken) -> bool:
 
 intents = st.builds(
     Intent,
-    wait=st.sampled_from((0, 0, 0, 0, 1, LEAST + 1, MOST)),
+    wait=st.sampled_from((0, 0, 0, 0, 1, LEAST, LEAST + 1)),
     likely=st.sampled_from((True, True, True, False)),
     which=st.integers(0, 27),
     variant=st.integers(0, 9),
@@ -248,7 +251,7 @@ intents = st.builds(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.builds(rules, st.sampled_from((1, 2)), st.sampled_from((1, 2)), st.booleans()),
     st.integers(0, 3),

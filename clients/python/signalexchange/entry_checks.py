@@ -35,6 +35,7 @@ from signalexchange.v1.log_entry_pb2 import (
     CaseErasureEntry,
     CorrectionEntry,
     CorrectionsEntry,
+    DisputeEntry,
     EntryHeader,
     EntryType,
     MatchDeliveryEntry,
@@ -149,6 +150,8 @@ class EntryChecker:
         elif isinstance(payload, CaseEntry | CaseErasureEntry | CorrectionEntry | CorrectionsEntry):
             statements = [held.receipt.statement for held in self.receipts.get(index, ())]
             self._about_cases.judge(index, header, payload, statements)
+        elif isinstance(payload, DisputeEntry) and payload.signals[-1].index >= index:
+            self.report.problem("payloads", index, "disputes signals that were not on the log yet")
         elif isinstance(payload, OpeningEntry) and payload.indices[-1] >= index:
             self.report.problem("payloads", index, "opens entries that did not exist yet")
         for held in self.receipts.pop(index, ()):

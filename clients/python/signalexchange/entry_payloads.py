@@ -90,9 +90,9 @@ def parse_payload(entry_type: int, data: bytes) -> Message:
     if entry_type not in PAYLOADS:
         raise MalformedError(f"unknown entry type {entry_type}")
     payload = parse_message(PAYLOADS[entry_type], data)
-    if isinstance(payload, BatchEntry | OutcomesEntry | CorrectionsEntry):
+    if isinstance(payload, BatchEntry | OutcomesEntry | CaseEntry | CorrectionsEntry):
         _check_size("signature", payload.signature, SIGNATURE_SIZE)
-    elif isinstance(payload, CaseEntry | CaseDeadlineEntry | CaseErasureEntry | CorrectionEntry):
+    elif isinstance(payload, CaseDeadlineEntry | CaseErasureEntry | CorrectionEntry | DisputeEntry):
         _check_case(payload)
     elif isinstance(payload, WithdrawalEntry):
         _check_size("statement_digest", payload.statement_digest, DIGEST_SIZE)
@@ -123,9 +123,13 @@ def parse_payload(entry_type: int, data: bytes) -> Message:
     return payload
 
 
-def _check_case(payload: CaseEntry | CaseDeadlineEntry | CaseErasureEntry | CorrectionEntry) -> None:
-    if isinstance(payload, CaseEntry):
-        _check_size("signature", payload.signature, SIGNATURE_SIZE)
+def _check_case(payload: CaseDeadlineEntry | CaseErasureEntry | CorrectionEntry | DisputeEntry) -> None:
+    if isinstance(payload, DisputeEntry):
+        if not payload.signals:
+            raise MalformedError("a dispute is about signals")
+        _check_places("signals", payload.signals)
+        if payload.until < 0:
+            raise MalformedError("until is not negative")
     elif isinstance(payload, CaseDeadlineEntry):
         _check_size("case_id", payload.case_id, ID_SIZE)
         if payload.due < 1 or payload.what not in DEADLINES:

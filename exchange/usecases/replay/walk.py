@@ -103,7 +103,12 @@ class Walk:
             if isinstance(order, WithdrawalEntry) and order.erased:
                 self._book.note_erased([place(at.index, at.position) for at in order.positions])
         for payload in self._archive.payloads(EntryType.ENTRY_TYPE_CASE_ERASURE):
-            self._erased.update(CaseErasureEntry.FromString(payload).entries)
+            try:
+                erasure = parse_payload(EntryType.ENTRY_TYPE_CASE_ERASURE, payload)
+            except ExchangeError:
+                continue
+            if isinstance(erasure, CaseErasureEntry):
+                self._erased.update(erasure.entries)
         size = self._archive.size()
         for entry in self._archive.entries():
             if entry.idx != self._frontier.size:
