@@ -128,22 +128,22 @@ def band(score: int, model: Model) -> RiskBand.ValueType:
 
 def uncapped_advice(
     group_weights: Iterable[int],
-    rulebook: Rulebook,
-    purpose: Purpose,
-    grade: int,
+    model: Model,
+    table: Sequence[Action.ValueType],
+    highest: Action.ValueType,
     matched: int = 0,
-    kind: str = "",
 ) -> Action.ValueType:
-    """What the weights of some groups and of matches (milli-nats, before the cap each) and the best grade
-    among them advise a kind of member, however few groups they are."""
-    model = rulebook.model
-    in_band = band(permille(_log_odds(group_weights, matched, model)), model)
-    return min(purpose.advice_for(kind).by_band[in_band], rulebook.advice_grades.highest[grade])
+    """What a table advises by band, at most `highest`, on the weights of some groups and of matches
+    (milli-nats, before the cap each), however few groups they are."""
+    return min(table[band(permille(_log_odds(group_weights, matched, model)), model)], highest)
 
 
 def best_grade(grades: Mapping[str, int], matches: Sequence[Matched], without: str | None = None) -> int:
     """The best grade of evidence, by group, and of matches, as it is without one group; 0 for none."""
-    best = max([grade for group, grade in grades.items() if group != without], default=0)
+    best = 0
+    for group, grade in grades.items():
+        if grade > best and group != without:
+            best = grade
     for match in matches:
         if without is None:
             best = max(best, match.grade)
@@ -281,14 +281,15 @@ def _without_any_one(
     accusers = {group for group, _ in said}.union(*[match.without for match in matches])
     if reliability is not None:
         accusers |= reliability.reporters
-    factors = NO_OUTCOMES
+    factors, model = NO_OUTCOMES, rulebook.model
+    table, highest = purpose.advice_for(kind).by_band, rulebook.advice_grades.highest
     for group in accusers:
         if reliability is not None:
             factors = reliability.without(group)
         weights, _ = _signals(said, factors, group)
-        matched = sum(_patterns(matches, rulebook.model, factors, group).values())
-        grade = best_grade(grades, matches, group)
-        left = uncapped_advice(weights.values(), rulebook, purpose, grade, matched, kind)
+        matched = sum(_patterns(matches, model, factors, group).values())
+        at_most = highest[best_grade(grades, matches, group)]
+        left = uncapped_advice(weights.values(), model, table, at_most, matched)
         advice = min(advice, max(ACTION_AUTHENTICATE, left))
     return advice
 

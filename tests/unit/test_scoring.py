@@ -119,7 +119,8 @@ def uncapped(
             0,
         ]
     )
-    return uncapped_advice(weights.values(), RULEBOOK, purpose, grade, sum(strongest.values()), kind)
+    table, highest = purpose.advice_for(kind).by_band, RULEBOOK.advice_grades.highest[grade]
+    return uncapped_advice(weights.values(), RULEBOOK.model, table, highest, sum(strongest.values()))
 
 
 def _weighs(item: Evidence) -> bool:

@@ -24,7 +24,7 @@ from signalexchange.v1.notice_service_pb2 import (
 )
 
 from exchange.domain.matching.finding import Part, Pattern
-from exchange.domain.matching.match import Evidence, Match
+from exchange.domain.matching.match import Evidence, Instance, Match
 from exchange.domain.matching.movement import movements
 from exchange.domain.matching.observation import CENTS, Observation, Role
 
@@ -34,6 +34,9 @@ _LOW: Final = (0, 0, *(11 ** (band - 1) * 100 // 10 ** (band - 1) for band in ra
 """Least of each band, 1.1^(band − 1) CNY, in cents, rounded down; the first holds what is less, too."""
 _HIGH: Final = (0, *(-(-(11**band) * 100 // 10**band) for band in range(1, 256)))
 """Most of each band, 1.1^band CNY, in cents, rounded up."""
+
+
+_Ends = Callable[[Instance, list[Observation]], set[bytes]]
 
 
 class Range(NamedTuple):
@@ -60,7 +63,7 @@ class _Money(NamedTuple):
 
 def counters(match: Match) -> Counters:
     """The counters of all that a match stands on."""
-    money = _money(match, lambda item: not item.refuted)
+    money = _money(match, lambda item: not item.refuted, _to_payers)
     gain = Range(0, 0)
     if money.sent:
         sent, back = _range(money.sent.values()), _range(money.back.values())
@@ -69,10 +72,14 @@ def counters(match: Match) -> Counters:
 
 
 def digits(match: Match, told: Callable[[Evidence], bool]) -> tuple[int, int]:
-    """Decimal digits of volume and gain in CNY, of evidence that may be `told`, each as the group that tells
-    of most has it: two may tell of the same money."""
-    money = _money(match, told)
-    gain = _most(money.sent.values()) - _most(money.back.values()) if money.sent else 0
+    """Decimal digits of volume and gain in CNY, of evidence that may be `told`.
+
+    The volume is that of the group that tells of most, since two may tell of the same money; the gain is what
+    that leaves after all that came back, so that what two banks returned in part isn't taken for a fee. Both
+    follow from what is told alone: others' claims of who is whose would let them move it.
+    """
+    money = _money(match, told, _to_ends)
+    gain = _most(money.sent.values()) - _all(money.back.values()) if money.sent else 0
     return _digits(_most(money.principal.values())), _digits(gain)
 
 
@@ -99,38 +106,52 @@ def thresholds(volume_digits: int, gain_digits: int) -> tuple[MatchThreshold, ..
     return tuple(found)
 
 
-def _money(match: Match, told: Callable[[Evidence], bool]) -> _Money:
+def _money(match: Match, told: Callable[[Evidence], bool], ends: _Ends) -> _Money:
     money = _Money({}, {}, {})
     for instance in match.instances.values():
-        sent = {}
-        back = {}
-        payers = {subject.token for subject in instance.subjects if subject.part == Part.PAYER}
-        for item in instance.evidence.values():
-            if not told(item):
-                continue
-            row = item.seen
-            if item.principal:
-                sent[row.place] = row
-            elif row.role == Role.TRANSFER and row.counterparty in payers:
-                back[row.place] = row
+        items = [item for item in instance.evidence.values() if told(item)]
+        sent = {item.seen.place: item.seen for item in items if item.principal}
         money.principal.update(sent)
-        if match.pattern in _TRIPS and sent and back:
-            money.sent.update(sent)
-            money.back.update(back)
+        if match.pattern in _TRIPS and sent:
+            transfers = [item.seen for item in items if item.seen.role == Role.TRANSFER]
+            back_to = ends(instance, transfers)
+            back = {row.place: row for row in transfers if row.counterparty in back_to}
+            if back:
+                money.sent.update(sent)
+                money.back.update(back)
     return money
+
+
+def _to_payers(instance: Instance, transfers: list[Observation]) -> set[bytes]:
+    """Tokens of the payers."""
+    return {subject.token for subject in instance.subjects if subject.part == Part.PAYER}
+
+
+def _to_ends(instance: Instance, transfers: list[Observation]) -> set[bytes]:
+    """Tokens from which none of the money goes on."""
+    return {row.counterparty for row in transfers} - {row.subject for row in transfers}
 
 
 def _range(rows: Iterable[Observation]) -> Range:
     """In cents: at least what one group alone tells, at most what all tell, money told of twice counted once
     where that shows."""
-    told = sorted(rows, key=lambda row: (row.first, row.place))
+    told = list(rows)
     least: dict[str, int] = {}
     for row in told:
         least[row.group] = least.get(row.group, 0) + _LOW[row.band]
-    moved = [row for row in told if row.role in _MONEY]
-    heads = [movement.heads[0] for movement in movements(moved)]
-    rest = [row for row in told if row.role not in _MONEY]
-    return Range(max(least.values(), default=0), sum(_HIGH[row.band] for row in (*heads, *rest)))
+    return Range(max(least.values(), default=0), sum(_HIGH[row.band] for row in _once(told)))
+
+
+def _once(rows: Iterable[Observation]) -> list[Observation]:
+    """Money of which two groups tell once, where that shows."""
+    told = sorted(rows, key=lambda row: (row.first, row.place))
+    moved = movements(row for row in told if row.role in _MONEY)
+    return [movement.heads[0] for movement in moved] + [row for row in told if row.role not in _MONEY]
+
+
+def _all(rows: Iterable[Observation]) -> int:
+    """In cents: what all tell, of the middle of each band."""
+    return sum(CENTS[row.band] for row in _once(rows))
 
 
 def _most(rows: Iterable[Observation]) -> int:
