@@ -9,6 +9,7 @@ from enum import IntEnum
 from typing import Final, NamedTuple
 
 from exchange.domain.case_rows import AppealRow, CaseEvent, CaseStepRow, DeadlineRow, ProceedingRow
+from exchange.domain.disclosure import DisclosureDelta
 from exchange.domain.reliability import Tally
 from exchange.domain.tree import Tile
 
@@ -386,3 +387,4 @@ class Delta:
     """Entries that lose payload and opening."""
     acknowledged: list[tuple[int, int]] = field(default_factory=list)
     """(a correction's entry, that of its acknowledgement)."""
+    disclosures: DisclosureDelta = field(default_factory=DisclosureDelta)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from exchange.domain.case_rows import AppealRow, StoredCaseEvent, StoredProceeding, StoredStep
+from exchange.domain.disclosure import StoredDisclosure, StoredDisclosureEvent
 from exchange.domain.records import (
     Batch,
     Delta,
@@ -246,3 +247,33 @@ class Store(Protocol):
 
     async def secret(self, name: str) -> bytes:
         """A random 32-byte secret of this database, made at first use."""
+
+    async def disclosure(self, request_id: bytes) -> StoredDisclosure | None:
+        """The disclosure of that request."""
+
+    async def disclosures_of(
+        self, party: str, after: int, limit: int, *, unfinished: bool
+    ) -> list[StoredDisclosure]:
+        """Disclosures that the party requested or was asked for, after a number, at most `limit`;
+        `unfinished`: those alone that have not ended."""
+
+    async def open_disclosures(self, requester: str) -> int:
+        """How many of the requester's have not ended."""
+
+    async def due_disclosures(self, now: int, limit: int) -> list[StoredDisclosure]:
+        """Those that expired by `now` (Unix seconds) and whose expiry is not recorded, at most `limit`."""
+
+    async def sealed_scope(self, request_id: bytes) -> bytes | None:
+        """The sealed scope, while the disclosure has not ended."""
+
+    async def sealed_package(self, request_id: bytes) -> bytes | None:
+        """The sealed package, while it waits to be received."""
+
+    async def disclosure_events(self, member: str, after: int, limit: int) -> list[StoredDisclosureEvent]:
+        """The party's disclosure events after a position, at most `limit`."""
+
+    async def disclosure_event_bounds(self) -> tuple[int, int]:
+        """(position up to which disclosure events are forgotten, position of the newest one ever)."""
+
+    async def old_disclosure_events(self, before: int) -> int:
+        """Position of the last disclosure event older than `before` (Unix seconds); 0 if none."""

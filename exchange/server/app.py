@@ -18,6 +18,7 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_reflection.v1alpha import reflection
 from signalexchange.errors import ConfigError
 from signalexchange.v1.case_service_pb2_grpc import add_CaseServiceServicer_to_server
+from signalexchange.v1.disclosure_service_pb2_grpc import add_DisclosureServiceServicer_to_server
 from signalexchange.v1.error_reason_pb2 import ErrorReason
 from signalexchange.v1.match_service_pb2_grpc import add_MatchServiceServicer_to_server
 from signalexchange.v1.membership_service_pb2_grpc import add_MembershipServiceServicer_to_server
@@ -32,6 +33,7 @@ from exchange.server.by_name import ByName
 from exchange.server.case_service import CaseServicer
 from exchange.server.clock import Clock, ReplayClock, SystemClock
 from exchange.server.config import HubConfig
+from exchange.server.disclosure_service import DisclosureServicer
 from exchange.server.interceptor import Gate
 from exchange.server.match_service import MatchServicer
 from exchange.server.notice_service import NoticeServicer
@@ -44,6 +46,7 @@ from exchange.server.telemetry import Log, Metrics
 from exchange.server.tls import TlsFiles
 from exchange.storage.sqlite import SqliteStore
 from exchange.usecases.case_deadlines import keep_cases
+from exchange.usecases.disclosures import expire_disclosures
 from exchange.usecases.exchange import Exchange
 from exchange.usecases.expire import expire
 from exchange.usecases.refusals import RefusalLog
@@ -58,6 +61,7 @@ SERVICES: Final = (
     "signalexchange.v1.OutcomeService",
     "signalexchange.v1.CaseService",
     "signalexchange.v1.NoticeService",
+    "signalexchange.v1.DisclosureService",
 )
 REPLAY: Final = "replay"
 """Health service that exists, and serves, only on a replay clock."""
@@ -145,6 +149,7 @@ class Hub:
         add_OutcomeServiceServicer_to_server(OutcomeServicer(exchange), services)
         add_CaseServiceServicer_to_server(CaseServicer(exchange, key), services)
         add_NoticeServiceServicer_to_server(NoticeServicer(), services)
+        add_DisclosureServiceServicer_to_server(DisclosureServicer(exchange, key), services)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, services)
         if self._config.reflection:
             names = (*SERVICES, "grpc.health.v1.Health", reflection.SERVICE_NAME)
@@ -215,6 +220,7 @@ class Hub:
                     await self._refusals.flush()
                     gone = await expire(self._exchange)
                     await keep_cases(self._exchange)
+                    await expire_disclosures(self._exchange)
                     if gone:
                         self._log.event("expired", signals=gone)
                 except Exception as error:  # it comes again in a minute

@@ -27,6 +27,7 @@ from exchange.domain.records import (
 )
 from exchange.domain.store import StorageFailed, StorageFull
 from exchange.storage.cases import CaseReader
+from exchange.storage.disclosures import DisclosureReader
 from exchange.storage.match_reader import MatchReader
 from exchange.storage.migrate import migrate
 from exchange.storage.outcomes import OutcomeReader
@@ -52,7 +53,7 @@ _EVIDENCE: Final = (
 _BUSY_ATTEMPTS: Final = 4
 
 
-class SqliteStore(MatchReader, OutcomeReader, CaseReader):
+class SqliteStore(MatchReader, OutcomeReader, CaseReader, DisclosureReader):
     """A store in `folder`; made by `open`."""
 
     def __init__(

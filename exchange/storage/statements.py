@@ -12,6 +12,7 @@ from signalexchange.v1.log_entry_pb2 import EntryType
 
 from exchange.domain.records import POSITIONS, Delta, Status
 from exchange.storage.cases import case_statements
+from exchange.storage.disclosures import disclosure_statements
 from exchange.storage.outcomes import outcome_statements
 from exchange.storage.reader import positions
 from exchange.storage.transaction import Statement
@@ -70,6 +71,7 @@ def statements(delta: Delta) -> Iterator[Statement]:
     yield from _tombstones(delta)
     yield from outcome_statements(delta)
     yield from case_statements(delta)
+    yield from disclosure_statements(delta.disclosures)
     if delta.matched_to:
         yield from _matched(delta)
     if delta.forgotten_events:

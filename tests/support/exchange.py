@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 from signalexchange.v1.case_service_pb2_grpc import CaseServiceStub
+from signalexchange.v1.disclosure_service_pb2_grpc import DisclosureServiceStub
 from signalexchange.v1.match_service_pb2_grpc import MatchServiceStub
 from signalexchange.v1.membership_service_pb2_grpc import MembershipServiceStub
 from signalexchange.v1.notice_service_pb2_grpc import NoticeServiceStub
@@ -40,6 +41,7 @@ class Connection:
     matches: Any
     cases: Any
     notices: Any
+    disclosures: Any
 
     @classmethod
     def over(cls, channel: grpc.aio.Channel) -> "Connection":
@@ -52,6 +54,7 @@ class Connection:
             MatchServiceStub(channel),
             CaseServiceStub(channel),
             NoticeServiceStub(channel),
+            DisclosureServiceStub(channel),
         )
 
 

@@ -19,6 +19,7 @@ from signalexchange.config import MemberConfig
 from signalexchange.connection import LOOK_UP, RELIABILITY, SUBSCRIBE, TIMEOUT, UNSUBSCRIBE, Connection
 from signalexchange.corrections import Corrections
 from signalexchange.credentials import Sign, TlsFiles, load_signing_key, read_file
+from signalexchange.disclosure_client import DisclosureClient
 from signalexchange.errors import ConfigError, RefusedError, VerificationError
 from signalexchange.journal import Journal
 from signalexchange.log_client import LogClient
@@ -64,7 +65,7 @@ class Answer:
 
 class ExchangeClient:
     """A party's client; an asynchronous context manager. `roster`, `log`, `custodians`, `matches`,
-    `notices` and `cases` are its parts.
+    `notices`, `cases` and `disclosures` are its parts.
 
     Methods raise RefusedError for what the hub refuses or where it can't be reached (status UNAVAILABLE or
     DEADLINE_EXCEEDED), VerificationError and MalformedError for what can't be believed.
@@ -113,6 +114,9 @@ class ExchangeClient:
             clock,
         )
         self.notices = NoticeClient(self._hub)
+        self.disclosures = DisclosureClient(
+            self._hub, self.log, self.roster, member, lambda: self.journal, clock
+        )
         self._publisher: Publisher | None = None
         self._corrections: Corrections | None = None
         if signing_key is not None and journal is not None:

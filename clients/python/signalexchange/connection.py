@@ -24,6 +24,7 @@ from signalexchange.credentials import TlsFiles
 from signalexchange.errors import ConfigError, MalformedError
 from signalexchange.rpc_errors import refusal_from
 from signalexchange.v1 import case_service_pb2 as cases
+from signalexchange.v1 import disclosure_service_pb2 as disclosures
 from signalexchange.v1 import match_service_pb2 as matches
 from signalexchange.v1 import membership_service_pb2 as membership
 from signalexchange.v1 import notice_service_pb2 as notices
@@ -136,6 +137,38 @@ GET_NOTICE = Method("NoticeService", "GetNotice", notices.GetNoticeRequest, noti
 LIST_LEGAL_FACTS = Method(
     "NoticeService", "ListLegalFacts", notices.ListLegalFactsRequest, notices.ListLegalFactsResponse
 )
+REQUEST_DISCLOSURE = Method(
+    "DisclosureService", "RequestDisclosure",
+    disclosures.RequestDisclosureRequest, disclosures.RequestDisclosureResponse,
+)  # fmt: skip
+GET_DISCLOSURE = Method(
+    "DisclosureService", "GetDisclosure",
+    disclosures.GetDisclosureRequest, disclosures.GetDisclosureResponse,
+)  # fmt: skip
+LIST_DISCLOSURES = Method(
+    "DisclosureService", "ListDisclosures",
+    disclosures.ListDisclosuresRequest, disclosures.ListDisclosuresResponse,
+)  # fmt: skip
+WATCH_DISCLOSURES = Method(
+    "DisclosureService", "WatchDisclosures",
+    disclosures.WatchDisclosuresRequest, disclosures.WatchDisclosuresResponse,
+    idempotent=False,
+)  # fmt: skip
+DECIDE_DISCLOSURE = Method(
+    "DisclosureService", "DecideDisclosure",
+    disclosures.DecideDisclosureRequest, disclosures.DecideDisclosureResponse,
+)  # fmt: skip
+FETCH_PACKAGE = Method(
+    "DisclosureService", "FetchPackage", disclosures.FetchPackageRequest, disclosures.FetchPackageResponse
+)
+ACKNOWLEDGE_PACKAGE = Method(
+    "DisclosureService", "AcknowledgePackage",
+    disclosures.AcknowledgePackageRequest, disclosures.AcknowledgePackageResponse,
+)  # fmt: skip
+WITHDRAW_DISCLOSURE = Method(
+    "DisclosureService", "WithdrawDisclosure",
+    disclosures.WithdrawDisclosureRequest, disclosures.WithdrawDisclosureResponse,
+)  # fmt: skip
 KEY_MANIFEST = Method(
     "TokenService", "GetKeyManifest", tokens.GetKeyManifestRequest, tokens.GetKeyManifestResponse
 )
@@ -145,6 +178,8 @@ METHODS: tuple[Method[Message, Message], ...] = (
     LEAVES, OPEN_ENTRIES, ROSTER, PROPOSE_ROSTER, SUSPEND, REPORT_OUTCOMES, RELIABILITY,
     GET_MATCH, LIST_MATCHES, WATCH_MATCHES, LIST_SET_ASIDE, RECORD_STEP, GET_CASE, LIST_CASES, WATCH_CASES,
     ERASE_CASE, ACKNOWLEDGE_CORRECTIONS, LIST_NOTICES, GET_NOTICE, LIST_LEGAL_FACTS, KEY_MANIFEST,
+    REQUEST_DISCLOSURE, GET_DISCLOSURE, LIST_DISCLOSURES, WATCH_DISCLOSURES, DECIDE_DISCLOSURE, FETCH_PACKAGE,
+    ACKNOWLEDGE_PACKAGE, WITHDRAW_DISCLOSURE,
 )  # type: ignore[assignment] # fmt: skip
 
 

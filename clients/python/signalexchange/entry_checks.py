@@ -19,6 +19,8 @@ from google.protobuf.message import Message
 from signalexchange import envelope
 from signalexchange.case_checks import CaseChecker
 from signalexchange.checkpoint import Checkpoint
+from signalexchange.disclosure_checks import ENTRIES as DISCLOSURE_ENTRIES
+from signalexchange.disclosure_checks import DisclosureChecker
 from signalexchange.entries import check_header, check_payload
 from signalexchange.entry_payloads import parse_header, parse_payload
 from signalexchange.errors import ExchangeError, VerificationError
@@ -122,6 +124,7 @@ class EntryChecker:
         self._withdrawn: list[_Withdrawn] = []
         self._about_matches = MatchChecker(report)
         self._about_versions = VersionChecker(report, rosters, roster_indices)
+        self._about_disclosures = DisclosureChecker(report, self._roster_at)
         self._about_cases = CaseChecker(report, self._roster)
 
     def note(self, index: int, header: EntryHeader) -> None:
@@ -147,6 +150,8 @@ class EntryChecker:
             self._about_versions.version(index, payload)
         elif isinstance(payload, AccessEntry):
             self._about_versions.used(index, payload)
+        elif isinstance(payload, DISCLOSURE_ENTRIES):
+            self._about_disclosures.judge(index, header, payload)
         elif isinstance(payload, CaseEntry | CaseErasureEntry | CorrectionEntry | CorrectionsEntry):
             statements = [held.receipt.statement for held in self.receipts.get(index, ())]
             self._about_cases.judge(index, header, payload, statements)
@@ -171,20 +176,25 @@ class EntryChecker:
                 self.report.count("withdrawals")
         self._about_matches.finish(opened, self._issued)
         self._about_versions.finish()
+        self._about_disclosures.finish()
         self._about_cases.finish(opened)
         receipts = sum(len(held) for held in self.receipts.values())
         disclosures = sum(len(shown) for shown in self.disclosures.values())
         self.report.skip("receipt of an entry that is not opened", receipts)
         self.report.skip("disclosure from an entry that is not opened", disclosures)
 
+    def _roster_at(self, index: int) -> Roster | None:
+        """The roster in force at an entry; None where no roster before it is known."""
+        version = bisect_left(self.roster_indices, index)
+        return self.rosters[version - 1] if version else None
+
     def _roster(self, index: int, header: EntryHeader, statement: envelope.Named) -> Roster | None:
         """The roster in force at an entry; None, counted as not checked, where none is known. Raises
         VerificationError unless the statement is for this log and of the header's member."""
-        version = bisect_left(self.roster_indices, index)
-        if not version:
+        roster = self._roster_at(index)
+        if roster is None:
             self.report.skip("signature before the first opened roster entry")
             return None
-        roster = self.rosters[version - 1]
         if statement.origin != roster.origin:
             raise VerificationError("the statement is for another log")
         if statement.member != header.member:

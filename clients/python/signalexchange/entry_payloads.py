@@ -10,6 +10,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from signalexchange.disclosures import OFFICERS
 from signalexchange.envelope import ID_SIZE, MAX_SIGNALS, parse_message
 from signalexchange.errors import MalformedError
 from signalexchange.note import SIGNATURE_SIZE
@@ -22,6 +23,12 @@ from signalexchange.v1.log_entry_pb2 import (
     CorrectionEntry,
     CorrectionsEntry,
     DeliveryEntry,
+    DisclosureDecisionEntry,
+    DisclosureExpiryEntry,
+    DisclosureFetchEntry,
+    DisclosureReceiptEntry,
+    DisclosureRequestEntry,
+    DisclosureWithdrawalEntry,
     DisputeEntry,
     EntryHeader,
     EntryType,
@@ -71,6 +78,12 @@ PAYLOADS: dict[int, type[Message]] = {
     EntryType.ENTRY_TYPE_CORRECTION: CorrectionEntry,
     EntryType.ENTRY_TYPE_CORRECTIONS: CorrectionsEntry,
     EntryType.ENTRY_TYPE_DISPUTE: DisputeEntry,
+    EntryType.ENTRY_TYPE_DISCLOSURE_REQUEST: DisclosureRequestEntry,
+    EntryType.ENTRY_TYPE_DISCLOSURE_DECISION: DisclosureDecisionEntry,
+    EntryType.ENTRY_TYPE_DISCLOSURE_FETCH: DisclosureFetchEntry,
+    EntryType.ENTRY_TYPE_DISCLOSURE_RECEIPT: DisclosureReceiptEntry,
+    EntryType.ENTRY_TYPE_DISCLOSURE_WITHDRAWAL: DisclosureWithdrawalEntry,
+    EntryType.ENTRY_TYPE_DISCLOSURE_EXPIRY: DisclosureExpiryEntry,
 }
 """Message of each type of entry."""
 
@@ -114,6 +127,13 @@ def parse_payload(entry_type: int, data: bytes) -> Message:
         _check_tokens("subjects", payload.subjects)
     elif isinstance(payload, ModelEntry):
         _check_model(payload)
+    elif isinstance(payload, DisclosureRequestEntry | DisclosureReceiptEntry | DisclosureWithdrawalEntry):
+        _check_size("signature", payload.signature, SIGNATURE_SIZE)
+    elif isinstance(payload, DisclosureDecisionEntry):
+        if len(payload.signatures) != OFFICERS:
+            raise MalformedError(f"a decision has {OFFICERS} signatures")
+    elif isinstance(payload, DisclosureFetchEntry | DisclosureExpiryEntry):
+        _check_size("request_id", payload.request_id, ID_SIZE)
     elif isinstance(payload, RefusalEntry) and payload.count < 1:
         raise MalformedError("a refusal counts at least 1")
     elif isinstance(payload, OpeningEntry):

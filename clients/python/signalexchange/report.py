@@ -31,6 +31,7 @@ CHECKS = (
     "acknowledged",
     "disclosures",
     "receipts",
+    "disclosure_steps",
 )
 MAX_PROBLEMS = 1000
 

@@ -17,6 +17,7 @@ from signalexchange.connection import WATCH, Connection, Method, Request
 from signalexchange.errors import ExchangeError, RefusedError
 from signalexchange.journal import Journal, SignalNote
 from signalexchange.v1.case_service_pb2 import WatchCasesResponse
+from signalexchange.v1.disclosure_service_pb2 import WatchDisclosuresResponse
 from signalexchange.v1.identifier_pb2 import SubjectToken
 from signalexchange.v1.match_service_pb2 import WatchMatchesResponse
 from signalexchange.v1.signal_service_pb2 import SignalChange, WatchSignalsRequest, WatchSignalsResponse
@@ -51,7 +52,9 @@ class WatchEvent:
     correction: int | None
 
 
-Answer = TypeVar("Answer", WatchSignalsResponse, WatchMatchesResponse, WatchCasesResponse)
+Answer = TypeVar(
+    "Answer", WatchSignalsResponse, WatchMatchesResponse, WatchCasesResponse, WatchDisclosuresResponse
+)
 
 
 async def watch(

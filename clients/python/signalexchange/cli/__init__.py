@@ -14,7 +14,9 @@ from signalexchange.cli.cases import cases
 from signalexchange.cli.common import Commands, Settings
 from signalexchange.cli.decisions import decision, models
 from signalexchange.cli.detect import detect
+from signalexchange.cli.disclosures import disclosures
 from signalexchange.cli.doctor import doctor
+from signalexchange.cli.evidence import evidence
 from signalexchange.cli.flows import publish_flows
 from signalexchange.cli.journal import journal
 from signalexchange.cli.log import log
@@ -63,6 +65,8 @@ _COMMANDS = (
     matches,
     cases,
     outcomes,
+    disclosures,
+    evidence,
     journal,
     log,
     roster,

@@ -110,7 +110,10 @@ def show(found: dict[str, Any]) -> None:
     if found["records"]:
         print_table(
             ("kept here", "commitment", "text"),
-            [(each["what"], each["commitment"][:16], " ".join(each["text"].split())[:SHOWN]) for each in found["records"]],
+            [
+                (each["what"], each["commitment"][:16], " ".join(each["text"].split())[:SHOWN])
+                for each in found["records"]
+            ],
         )
 
 

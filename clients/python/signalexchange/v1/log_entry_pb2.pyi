@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from signalexchange.v1 import disclosure_service_pb2 as _disclosure_service_pb2
 from signalexchange.v1 import identifier_pb2 as _identifier_pb2
 import builtins as _builtins
 import sys
@@ -64,6 +65,18 @@ class _EntryTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EntryType.V
     """CorrectionEntry."""
     ENTRY_TYPE_CORRECTIONS: _EntryType.ValueType  # 18
     """CorrectionsEntry."""
+    ENTRY_TYPE_DISCLOSURE_REQUEST: _EntryType.ValueType  # 19
+    """DisclosureRequestEntry, once for the requester and once for the member asked; so are those that follow."""
+    ENTRY_TYPE_DISCLOSURE_DECISION: _EntryType.ValueType  # 20
+    """DisclosureDecisionEntry."""
+    ENTRY_TYPE_DISCLOSURE_FETCH: _EntryType.ValueType  # 21
+    """DisclosureFetchEntry."""
+    ENTRY_TYPE_DISCLOSURE_RECEIPT: _EntryType.ValueType  # 22
+    """DisclosureReceiptEntry."""
+    ENTRY_TYPE_DISCLOSURE_WITHDRAWAL: _EntryType.ValueType  # 23
+    """DisclosureWithdrawalEntry."""
+    ENTRY_TYPE_DISCLOSURE_EXPIRY: _EntryType.ValueType  # 24
+    """DisclosureExpiryEntry."""
     ENTRY_TYPE_DISPUTE: _EntryType.ValueType  # 30
     """DisputeEntry."""
 
@@ -108,6 +121,18 @@ ENTRY_TYPE_CORRECTION: EntryType.ValueType  # 17
 """CorrectionEntry."""
 ENTRY_TYPE_CORRECTIONS: EntryType.ValueType  # 18
 """CorrectionsEntry."""
+ENTRY_TYPE_DISCLOSURE_REQUEST: EntryType.ValueType  # 19
+"""DisclosureRequestEntry, once for the requester and once for the member asked; so are those that follow."""
+ENTRY_TYPE_DISCLOSURE_DECISION: EntryType.ValueType  # 20
+"""DisclosureDecisionEntry."""
+ENTRY_TYPE_DISCLOSURE_FETCH: EntryType.ValueType  # 21
+"""DisclosureFetchEntry."""
+ENTRY_TYPE_DISCLOSURE_RECEIPT: EntryType.ValueType  # 22
+"""DisclosureReceiptEntry."""
+ENTRY_TYPE_DISCLOSURE_WITHDRAWAL: EntryType.ValueType  # 23
+"""DisclosureWithdrawalEntry."""
+ENTRY_TYPE_DISCLOSURE_EXPIRY: EntryType.ValueType  # 24
+"""DisclosureExpiryEntry."""
 ENTRY_TYPE_DISPUTE: EntryType.ValueType  # 30
 """DisputeEntry."""
 Global___EntryType: _TypeAlias = EntryType  # noqa: Y015
@@ -894,3 +919,161 @@ class DisputeEntry(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DisputeEntry: _TypeAlias = DisputeEntry  # noqa: Y015
+
+@_typing.final
+class DisclosureRequestEntry(_message.Message):
+    """DisclosureRequestEntry puts a request to a member on the log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATEMENT_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    statement: _builtins.bytes
+    """The serialised DisclosureRequestStatement."""
+    signature: _builtins.bytes
+    """The signature of the requester's officer."""
+    def __init__(
+        self,
+        *,
+        statement: _builtins.bytes = ...,
+        signature: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["signature", b"signature", "statement", b"statement"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DisclosureRequestEntry: _TypeAlias = DisclosureRequestEntry  # noqa: Y015
+
+@_typing.final
+class DisclosureDecisionEntry(_message.Message):
+    """DisclosureDecisionEntry puts a member's decision on the log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATEMENT_FIELD_NUMBER: _builtins.int
+    SIGNATURES_FIELD_NUMBER: _builtins.int
+    statement: _builtins.bytes
+    """The serialised DisclosureDecisionStatement."""
+    @_builtins.property
+    def signatures(self) -> _containers.RepeatedCompositeFieldContainer[_disclosure_service_pb2.OfficerSignature]:
+        """Two, of different officers of the member's."""
+
+    def __init__(
+        self,
+        *,
+        statement: _builtins.bytes = ...,
+        signatures: _abc.Iterable[_disclosure_service_pb2.OfficerSignature] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["signatures", b"signatures", "statement", b"statement"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DisclosureDecisionEntry: _TypeAlias = DisclosureDecisionEntry  # noqa: Y015
+
+@_typing.final
+class DisclosureFetchEntry(_message.Message):
+    """DisclosureFetchEntry records that the requester fetched the sealed package for the first time."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PACKAGE_DIGEST_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.bytes
+    """The request."""
+    package_digest: _builtins.bytes
+    """SHA-256 of the sealed package."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.bytes = ...,
+        package_digest: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["package_digest", b"package_digest", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DisclosureFetchEntry: _TypeAlias = DisclosureFetchEntry  # noqa: Y015
+
+@_typing.final
+class DisclosureReceiptEntry(_message.Message):
+    """DisclosureReceiptEntry puts the requester's receipt on the log; the package is gone from the hub."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATEMENT_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    statement: _builtins.bytes
+    """The serialised DisclosureReceiptStatement."""
+    signature: _builtins.bytes
+    """The signature of the requester's officer."""
+    def __init__(
+        self,
+        *,
+        statement: _builtins.bytes = ...,
+        signature: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["signature", b"signature", "statement", b"statement"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DisclosureReceiptEntry: _TypeAlias = DisclosureReceiptEntry  # noqa: Y015
+
+@_typing.final
+class DisclosureWithdrawalEntry(_message.Message):
+    """DisclosureWithdrawalEntry records that the requester took its request back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATEMENT_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    statement: _builtins.bytes
+    """The serialised DisclosureWithdrawalStatement."""
+    signature: _builtins.bytes
+    """The signature of the requester's officer."""
+    def __init__(
+        self,
+        *,
+        statement: _builtins.bytes = ...,
+        signature: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["signature", b"signature", "statement", b"statement"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DisclosureWithdrawalEntry: _TypeAlias = DisclosureWithdrawalEntry  # noqa: Y015
+
+@_typing.final
+class DisclosureExpiryEntry(_message.Message):
+    """DisclosureExpiryEntry records that a disclosure expired."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    DUE_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.bytes
+    """The request."""
+    due: _builtins.int
+    """When it was due: Unix seconds."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.bytes = ...,
+        due: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["due", b"due", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DisclosureExpiryEntry: _TypeAlias = DisclosureExpiryEntry  # noqa: Y015
