@@ -173,6 +173,7 @@ class DueProcess:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
         return Proceedings(
+            match_id=chosen.match.match_id.hex(),
             pattern=pattern,
             acting=chosen.acting,
             other=chosen.other,

@@ -36,6 +36,7 @@ _FIRST, _SECOND, _THIRD = "officer-1", "officer-2", "officer-3"
 class Proceedings:
     """What came of it. Advice is what the other member was given about the subject."""
 
+    match_id: str
     pattern: str
     acting: str
     other: str

@@ -24,10 +24,11 @@ from signalexchange.evidence import Opening, read_openings
 from signalexchange.roster import RosterChain
 from signalexchange.v1.log_entry_pb2 import EntryType
 
-from exchange.demo import report, scan
+from exchange.demo import inquiry, report, scan
 from exchange.demo.cashout import Cashout, Matching, MatchLog, compared, comparison, draw
 from exchange.demo.caught import Caught
 from exchange.demo.due_process import DueProcess
+from exchange.demo.inquiry import Inquiry
 from exchange.demo.proceedings import Proceedings
 from exchange.demo.ranking import Ranking
 from exchange.demo.reference import plain_counts
@@ -38,13 +39,12 @@ from exchange.replay import books
 from exchange.replay.generator import generate
 from exchange.replay.identities import CONTROL_PHONE, merchant_of, phone_of
 from exchange.replay.processes import Agent, Crew
-from exchange.replay.running import HUB_COMMAND, budget, set_clock, start_exchange
+from exchange.replay.running import HUB_COMMAND, PARTY_COMMAND, budget, set_clock, start_exchange
 from exchange.replay.transactions import DAY, Table, days_of, issued_by, load
 
 EVALUATED_FROM = 28
 """The first day (0 is the file's first) whose payments are ranked: reports on 28 days lie before it."""
 AUDITOR = "audit-one"
-_PARTY_COMMAND = ("-c", "from signalexchange.cli import main; main()")
 _EXAMPLES = 2
 
 
@@ -118,8 +118,11 @@ class Story:
         deployment = self._deployment
         await agents[0].ask("control", value=CONTROL_PHONE)
         told = await asyncio.gather(*(agent.ask("matches") for agent in agents))
+        by_member = {agent.name: each for agent, each in zip(agents, told, strict=True)}
         with self._stage("cases"):
-            proceedings = await self._proceedings(agents, told)
+            proceedings = await self._proceedings(by_member)
+        with self._stage("disclosure"):
+            disclosed = await self._disclosed(crew, by_member, proceedings)
         summaries = [await agent.ask("summary", evidence=str(self._evidence)) for agent in agents]
         with self._stage("audit"):
             await crew.complete("auditor-fetch", self._auditor("fetch", self._evidence))
@@ -139,7 +142,7 @@ class Story:
         with self._stage("compare"):
             await comparing
             matching = self._cashout.outcome(told, matches, compared(self._comparison))
-        outcome = self._outcome(summaries, verified, findings, raw, matching, proceedings)
+        outcome = self._outcome(summaries, verified, findings, raw, matching, proceedings, disclosed)
         outcome.write(self._folder / "report.json")
         report.show(
             outcome,
@@ -243,15 +246,27 @@ class Story:
                             self._console.print(f"  {agent.name:11} {line}", markup=False, soft_wrap=True)
                 steps.step(f"{signals:,} signals, {lookups:,} look-ups")
 
-    async def _proceedings(
-        self, agents: Sequence[Agent], told: Sequence[Mapping[str, Any]]
-    ) -> Proceedings | None:
-        """Carry one match through due process, in the days after the last."""
+    async def _proceedings(self, told: Mapping[str, Mapping[str, Any]]) -> Proceedings | None:
+        """Carry a match through due process, in the days after the last."""
         self._console.print("carrying a match through due process")
         last = self._first + (max(self._days, self._cashout.days) - 1) * DAY
-        by_member = {agent.name: each for agent, each in zip(agents, told, strict=True)}
         async with DueProcess(self._deployment, self._console, last) as officers:
-            return await officers.carry(by_member)
+            return await officers.carry(told)
+
+    async def _disclosed(
+        self, crew: Crew, told: Mapping[str, Mapping[str, Any]], carried: Proceedings | None
+    ) -> Inquiry | None:
+        """Have law enforcement ask about another match."""
+        self._console.print("asking members about a match under a legal instrument")
+        subject = inquiry.choose(told, carried.match_id if carried else "")
+        if subject is None:
+            return None
+        # The scope names people as an authority would: what is sealed must not be found at the hub.
+        named = next(
+            each["named"] for each in told[subject.members[0]]["matches"] if each["id"] == subject.match_id
+        )
+        officers = inquiry.Officers(crew, self._deployment, self._folder / "disclosure", self._console)
+        return await officers.inquire(subject, f"signals about {', '.join(named)}")
 
     @property
     def _proof(self) -> tuple[str | Path, ...]:
@@ -260,7 +275,7 @@ class Story:
 
     def _auditor(self, *arguments: str | Path) -> list[str]:
         config = self._deployment.party_config(AUDITOR)
-        return [*_PARTY_COMMAND, "--config", str(config), "log", *map(str, arguments)]
+        return [*PARTY_COMMAND, "--config", str(config), "log", *map(str, arguments)]
 
     async def _draw(
         self, agents: Sequence[Agent], told: Sequence[Mapping[str, Any]], matches: MatchLog
@@ -302,6 +317,7 @@ class Story:
         raw: int,
         matching: Matching,
         proceedings: Proceedings | None,
+        disclosed: Inquiry | None,
     ) -> report.Outcome:
         control = {path for path, _ in findings.found.get(CONTROL_PHONE, ())}
         recorded = {path for path in control if path.is_relative_to(self._recorder)}
@@ -336,6 +352,7 @@ class Story:
                 }
             ),
             proceedings=proceedings,
+            inquiry=disclosed,
             log_size=verified["size"],
             log_verified=verified["complete"] and verified["verified"]["payloads"] == verified["size"],
             log_entries=_entries(self._evidence),

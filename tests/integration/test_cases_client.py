@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from decimal import Decimal
 from hashlib import sha256
 from pathlib import Path
 
@@ -17,13 +18,16 @@ from signalexchange.errors import ConfigError, RefusedError
 from signalexchange.journal import Kind
 from signalexchange.notices.rendering import render
 from signalexchange.officers import Grounds
+from signalexchange.signals import SignalDraft, Subject
 from signalexchange.v1.case_service_pb2 import CaseEvidence, RecordStepRequest
 from signalexchange.v1.identifier_pb2 import SubjectToken
+from signalexchange.v1.match_service_pb2 import MATCH_STATUS_CONFIRMED
 from signalexchange.v1.outcome_service_pb2 import (
     VERDICT_CONFIRMED,
     VERDICT_INCONCLUSIVE,
     VERDICT_REFUTED,
 )
+from signalexchange.v1.signal_pb2 import EVIDENCE_GRADE_SUSPECTED
 from signalexchange.v1.signal_service_pb2 import (
     ACTION_ALLOW,
     ACTION_AUTHENTICATE,
@@ -38,10 +42,11 @@ from signalexchange.verify import verify
 from signalexchange.watch import WatchEvent
 
 from exchange.replay.running import set_clock
-from tests.support.sdk import CARD, PURPOSE, World, draft, luhn, world
+from tests.support.sdk import CARD, MERCHANT, PURPOSE, World, draft, luhn, world
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 NORTH, SOUTH = "bank-north", "bank-south"
+SHOP = "91350100M000100Y43"
 DAY = 86_400
 FIRST, SECOND, THIRD = Grounds("officer-1"), Grounds("officer-2"), Grounds("officer-3")
 WHY = "cash-out-suspected"
@@ -316,6 +321,62 @@ async def test_cases_are_listed_watched_and_erased(exchange: World) -> None:
         await north.cases.get(case_id)
     assert caught.value.reason == "CASE_UNKNOWN"
     assert (north.journal.steps(case_id), north.cases.records(case_id)) == ([], [])
+
+
+def leg(code: str, now: int, *, back: bool = False) -> SignalDraft:
+    """A payment to the shop, or most of it back to the payer."""
+    card, shop = Subject(CARD, luhn(20)), Subject(MERCHANT, SHOP)
+    return draft(
+        20,
+        now=now,
+        code=code,
+        subject=shop if back else card,
+        counterparty=card if back else shop,
+        grade=EVIDENCE_GRADE_SUSPECTED,
+        amount=Decimal("4600" if back else "5000"),
+        first_seen=now - (28 if back else 30) * 3600,
+        last_seen=now - (28 if back else 30) * 3600,
+    )
+
+
+async def test_closing_a_match_s_case_says_what_the_match_was(exchange: World) -> None:
+    lender, north = await client(exchange, "pay-lotus"), await client(exchange, NORTH)
+    await lender.publish([leg("credit-purchase", lender.now())])
+    await north.publish([leg("pass-through", north.now(), back=True)])
+    await exchange.running.hub._exchange.matching.settled()
+    (match,) = [each async for each in lender.matches.all()]
+    payer = await subject(lender, 20)
+    both = [
+        await member.cases.open(payer, Grounds("officer-1", "funds-loop"), match_id=match.match_id)
+        for member in (lender, north)
+    ]
+    assert both[0].case.case_id == both[1].case.case_id
+    assert (both[1].case.groups, len(both[1].case.steps)) == (2, 1)
+    await lender.cases.close(both[0].case.case_id, VERDICT_CONFIRMED, FIRST)
+    assert (await lender.matches.get(match.match_id)).status == MATCH_STATUS_CONFIRMED
+    # The other member's proceeding is its own: it closes as it found.
+    await north.cases.close(both[0].case.case_id, VERDICT_INCONCLUSIVE, FIRST)
+
+
+async def test_a_case_on_the_advice_of_a_look_up_judges_what_it_named(exchange: World) -> None:
+    north, south = await client(exchange, NORTH), await client(exchange, SOUTH)
+    token = await subject(south, 10)
+    await south.subscribe(PURPOSE, [token])
+    published = await north.publish([draft(10, now=north.now())])
+    (answer,) = await south.look_up(PURPOSE, [token])
+    taken = await south.cases.open(token, Grounds("officer-1", WHY), look_up=answer.index)
+    with pytest.raises(RefusedError) as caught:
+        await south.cases.act(taken.case.case_id, ACTION_INTERCEPT, named(b"?" * 16), notice=NOTICE)
+    assert caught.value.reason == "SIGNAL_UNKNOWN"
+    held = await south.cases.act(
+        taken.case.case_id, ACTION_INTERCEPT, named(*published.signal_ids), notice=NOTICE
+    )
+    assert held.case.state.measure == ACTION_INTERCEPT
+    await south.cases.lift(taken.case.case_id, FIRST)
+    await south.cases.close(taken.case.case_id, VERDICT_REFUTED, FIRST)
+    (answer,) = await (await client(exchange, "pay-lotus")).look_up(PURPOSE, [token])
+    assert answer.risk is not None
+    assert answer.risk.disputed
 
 
 async def test_who_signs_must_be_said_and_be_an_officer(exchange: World) -> None:

@@ -14,7 +14,8 @@ from signalexchange.v1.signal_pb2 import EVIDENCE_GRADE_CORROBORATED
 from signalexchange.v1.signal_service_pb2 import ACTION_EXPLAIN
 
 from exchange.replay.running import set_clock
-from tests.support.commands import Run, run
+from tests.support.commands import Run
+from tests.support.officers import run
 from tests.support.sdk import CARD, World, draft, luhn, world
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -129,8 +130,13 @@ async def test_two_officers_freeze_and_a_third_decides_the_appeal(exchange: Worl
     assert (line[2], line[-1]) == ("freeze", "case-2")
     objection = ("--text", "I was abroad", "--signal", signal)
     assert (await cases(exchange, "appeal", "received", case, *objection)).code == 0
+    assert (await cases(exchange, "appeal", "grant", case, officer=2)).code == 1
     granted = await cases(exchange, "appeal", "grant", case, "--json", officer=3)
     assert granted.json["measure"] == "allow"
+    closed = await cases(exchange, "close", case, "--outcome", "inconclusive")
+    assert closed.code == 0, closed.err
+    again = await cases(exchange, "close", case, "--outcome", "inconclusive")
+    assert again.code == 1
 
 
 async def test_a_confirmed_measure_is_published_and_withdrawn_when_lifted(exchange: World) -> None:
@@ -154,6 +160,9 @@ async def test_wrong_input_is_refused_with_what_to_do(exchange: World) -> None:
         (("restrict", case, "--evidence", "letter.pdf"), "signal:ID, match:ID, look-up:INDEX"),
         (("open", *WHY), "give --match"),
         (("open", "--type", "card", "--subject", "nobody", *WHY), "64 hexadecimal digits"),
+        (("open", "--identifier", luhn(4), *WHY), "--identifier needs --type"),
+        (("lift", "xyz"), "a case id must be 32 hexadecimal digits"),
+        (("explanation", "received", case), "--text or --file"),
     ):
         answer = await cases(exchange, *arguments)
         assert answer.code == 2, answer.err

@@ -1,4 +1,4 @@
-"""Officers at the command line: an inquiry to two members, a package signed by two, fetched, verified, assembled."""
+"""Officers at the command line: an inquiry to two members, a package of two officers', verified, assembled."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

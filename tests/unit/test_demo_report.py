@@ -11,6 +11,7 @@ from rich.console import Console
 
 from exchange.demo.cashout import Matching
 from exchange.demo.caught import Caught
+from exchange.demo.inquiry import Inquiry
 from exchange.demo.proceedings import Proceedings
 from exchange.demo.ranking import Ranking
 from exchange.demo.report import MemberOutcome, Outcome, show
@@ -67,6 +68,7 @@ _CAUGHT = Caught.of(
 
 
 _PROCEEDINGS = Proceedings(
+    match_id="ab" * 16,
     pattern="bust out",
     acting="bank-a",
     other="b",
@@ -78,6 +80,16 @@ _PROCEEDINGS = Proceedings(
     corrections={"disputed": 1, "refuted": 1},
     acknowledged=2,
     lifted=True,
+)
+
+
+_INQUIRY = Inquiry(
+    pattern="funds loop",
+    members=("bank-a", "b"),
+    signals=7,
+    matches=2,
+    verified=("bank-a", "b"),
+    problems=(),
 )
 
 
@@ -105,6 +117,7 @@ def outcome() -> Outcome:
         matching=_MATCHING,
         caught=_CAUGHT,
         proceedings=_PROCEEDINGS,
+        inquiry=_INQUIRY,
         log_size=12,
         log_verified=True,
         log_entries={"batch": 3, "look_up": 4},
@@ -140,6 +153,8 @@ def test_the_file_has_the_promised_keys(outcome: Outcome, tmp_path: Path) -> Non
     assert found["cases"]["appeal_paused"] is True
     assert (found["cases"]["corrections"], found["cases"]["acknowledged"]) == (2, 2)
     assert found["cases"]["lifted"] is True
+    assert found["disclosure"]["package_verified"] is True
+    assert (found["disclosure"]["packages"], found["disclosure"]["signals"]) == (2, 7)
     assert found["raw_identifiers_found_at_hub"] == 0
     assert found["seconds"] == pytest.approx(1.8, abs=0.1)
 
@@ -160,6 +175,9 @@ def test_the_file_has_the_promised_keys(outcome: Outcome, tmp_path: Path) -> Non
         ),
         ({"proceedings": replace(_PROCEEDINGS, acknowledged=1)}, "not every correction"),
         ({"proceedings": replace(_PROCEEDINGS, lifted=False)}, "not lifted"),
+        ({"inquiry": None}, "no match for law enforcement"),
+        ({"inquiry": replace(_INQUIRY, verified=("b",))}, "it never came"),
+        ({"inquiry": replace(_INQUIRY, problems=("a proof",))}, "did not verify: a proof"),
     ],
 )
 def test_what_must_not_be_is_a_failure(outcome: Outcome, change: dict[str, Any], complaint: str) -> None:
@@ -178,7 +196,12 @@ def test_the_summary_shows_members_numbers_and_places(outcome: Outcome) -> None:
         assert expected in text
     for expected in ("0.50%", "rules 0.250, alone 0.500, with exchange 1.000"):
         assert expected in text
-    for expected in ("while it is undecided", "7 signed steps in 8 days", "1 disputed, 1 refuted"):
+    for expected in (
+        "while it is undecided",
+        "7 signed steps in 8 days",
+        "1 disputed, 1 refuted",
+        "package of b",
+    ):
         assert expected in text
     assert "var/demo/report.json" in text
     assert "failed" not in text
