@@ -149,7 +149,9 @@ class Officers:
         }
         for member, report in reports.items():
             held = "verified offline" if report["ok"] else "NOT VERIFIED"
-            self._say(POLICE, f"package of {member}: {report['checked'].get('signals', 0)} signals, {held}")
+            self._say(
+                POLICE, f"package of {member}: {report['checked'].get('signals', 0)} of its signals, {held}"
+            )
         return Inquiry(
             pattern=subject.pattern,
             members=subject.members,

@@ -24,15 +24,16 @@ from signalexchange.evidence import Opening, read_openings
 from signalexchange.roster import RosterChain
 from signalexchange.v1.log_entry_pb2 import EntryType
 
-from exchange.demo import inquiry, report, scan
+from exchange.demo import report, scan
+from exchange.demo.casework import Casework
 from exchange.demo.cashout import Cashout, Matching, MatchLog, compared, comparison, draw
 from exchange.demo.caught import Caught
-from exchange.demo.due_process import DueProcess
 from exchange.demo.inquiry import Inquiry
 from exchange.demo.proceedings import Proceedings
 from exchange.demo.ranking import Ranking
 from exchange.demo.reference import plain_counts
 from exchange.demo.run import DemoOptions
+from exchange.demo.trying import commands, short
 from exchange.progress import Steps
 from exchange.provision import Deployment, Plan, provision
 from exchange.replay import books
@@ -45,7 +46,6 @@ from exchange.replay.transactions import DAY, Table, days_of, issued_by, load
 EVALUATED_FROM = 28
 """The first day (0 is the file's first) whose payments are ranked: reports on 28 days lie before it."""
 AUDITOR = "audit-one"
-_EXAMPLES = 2
 
 
 class Story:
@@ -119,10 +119,12 @@ class Story:
         await agents[0].ask("control", value=CONTROL_PHONE)
         told = await asyncio.gather(*(agent.ask("matches") for agent in agents))
         by_member = {agent.name: each for agent, each in zip(agents, told, strict=True)}
+        last = self._first + (max(self._days, self._cashout.days) - 1) * DAY
+        officers = Casework(crew, deployment, self._folder / "disclosure", self._console, by_member)
         with self._stage("cases"):
-            proceedings = await self._proceedings(by_member)
+            proceedings = await officers.proceed(last)
         with self._stage("disclosure"):
-            disclosed = await self._disclosed(crew, by_member, proceedings)
+            disclosed = await officers.disclose(proceedings)
         summaries = [await agent.ask("summary", evidence=str(self._evidence)) for agent in agents]
         with self._stage("audit"):
             await crew.complete("auditor-fetch", self._auditor("fetch", self._evidence))
@@ -148,10 +150,10 @@ class Story:
             outcome,
             self._console,
             places={
-                "report": _short(self._folder / "report.json"),
-                "a match, drawn": _short(drawn) if drawn else "there was none",
-                "evidence": _short(self._evidence),
-                "logs": _short(self._logs),
+                "report": short(self._folder / "report.json"),
+                "a match, drawn": short(drawn) if drawn else "there was none",
+                "evidence": short(self._evidence),
+                "logs": short(self._logs),
             }
             | ({} if self._options.keep else {"next": "--keep leaves it up and prints commands to try"}),
         )
@@ -200,7 +202,7 @@ class Story:
         deployment = self._deployment
         self._console.print(
             f"starting {len(deployment.custodian_ports)} custodians, the hub and "
-            f"{len(deployment.members)} members in {_short(self._folder)}",
+            f"{len(deployment.members)} members in {short(self._folder)}",
             markup=False,
         )
         await start_exchange(crew, deployment, self._logs)
@@ -245,28 +247,6 @@ class Story:
                         for line in answer["lines"]:
                             self._console.print(f"  {agent.name:11} {line}", markup=False, soft_wrap=True)
                 steps.step(f"{signals:,} signals, {lookups:,} look-ups")
-
-    async def _proceedings(self, told: Mapping[str, Mapping[str, Any]]) -> Proceedings | None:
-        """Carry a match through due process, in the days after the last."""
-        self._console.print("carrying a match through due process")
-        last = self._first + (max(self._days, self._cashout.days) - 1) * DAY
-        async with DueProcess(self._deployment, self._console, last) as officers:
-            return await officers.carry(told)
-
-    async def _disclosed(
-        self, crew: Crew, told: Mapping[str, Mapping[str, Any]], carried: Proceedings | None
-    ) -> Inquiry | None:
-        """Have law enforcement ask about another match."""
-        self._console.print("asking members about a match under a legal instrument")
-        subject = inquiry.choose(told, carried.match_id if carried else "")
-        if subject is None:
-            return None
-        # The scope names people as an authority would: what is sealed must not be found at the hub.
-        named = next(
-            each["named"] for each in told[subject.members[0]]["matches"] if each["id"] == subject.match_id
-        )
-        officers = inquiry.Officers(crew, self._deployment, self._folder / "disclosure", self._console)
-        return await officers.inquire(subject, f"signals about {', '.join(named)}")
 
     @property
     def _proof(self) -> tuple[str | Path, ...]:
@@ -365,23 +345,10 @@ class Story:
             seconds=time.monotonic() - self._started,
         )
 
-    async def _stay_up(self, crew: Crew, examples: Sequence[Sequence[str]]) -> None:
+    async def _stay_up(self, crew: Crew, merchants: Sequence[Sequence[str]]) -> None:
         """Print commands to paste, then wait until interrupted."""
-        self._console.print("\nThe exchange stays up. In another terminal, in this folder, as each member:\n")
-        for member, merchants in zip(self._deployment.members, examples, strict=True):
-            config = _short(self._deployment.party_config(member.id))
-            self._console.print(f"# {member.id}", style="dim")
-            for merchant in merchants[:_EXAMPLES]:
-                self._console.print(
-                    f"signalexchange --config {config} look-up merchant {merchant} "
-                    "--purpose transaction-screening",
-                    soft_wrap=True,
-                    markup=False,
-                )
-        verify = " ".join(str(_short(p) if isinstance(p, Path) else p) for p in self._proof[:-1])
-        self._console.print("# anybody, offline", style="dim")
-        self._console.print(f"signalexchange log verify {verify}", soft_wrap=True, markup=False)
-        self._console.print("\nCtrl-C ends it.")
+        examples = dict(zip((member.id for member in self._deployment.members), merchants, strict=True))
+        commands(self._console, self._deployment, examples, self._proof[:-1])
         with suppress(asyncio.CancelledError):
             await crew.guard(asyncio.Event().wait())
 
@@ -397,8 +364,3 @@ def _entries(evidence: Path) -> Counter[str]:
         EntryType.Name(type_).removeprefix("ENTRY_TYPE_").lower().replace("_", "-")
         for type_ in indices.values()
     )
-
-
-def _short(path: Path) -> Path:
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
