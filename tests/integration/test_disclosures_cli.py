@@ -1,10 +1,11 @@
-"""Officers at the command line: an inquiry to two members, a package of two officers', verified, assembled."""
+"""Officers at the command line: an inquiry to two members, a package signed by two, verified, assembled."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from signalexchange.package import read_package
+from signalexchange.v1.signal_pb2 import WithdrawalReason
 
 from tests.support.commands import Run
 from tests.support.officers import run
@@ -36,7 +37,7 @@ async def request(exchange: World, *members: str) -> list[dict[str, str]]:
 async def test_a_package_from_request_to_index(exchange: World, tmp_path: Path) -> None:
     north = await exchange.client(NORTH)
     published = await north.publish([draft(1), draft(2), draft(3)])
-    await north.withdraw([published.signal_ids[1]], 3)
+    await north.withdraw([published.signal_ids[1]], WithdrawalReason.WITHDRAWAL_REASON_REFUTED)
     asked = await request(exchange, NORTH, SOUTH)
     assert [each["member"] for each in asked] == [NORTH, SOUTH]
     assert asked[0]["inquiry"] == asked[1]["inquiry"]
@@ -153,7 +154,7 @@ async def test_errors_say_what_to_do(exchange: World, tmp_path: Path) -> None:
     for result, (code, text) in zip(results, expected, strict=True):
         assert result.code == code, result.err
         assert text in result.err
-    assert not Path(out).exists()
+    assert "decision.json" not in {path.name for path in tmp_path.iterdir()}  # noqa: ASYNC240
     good(await run(exchange, POLICE, "disclosures", "withdraw", id_, "--officer", "officer-1"))
     late = await run(exchange, NORTH, *prepare)
     assert late.code == 2

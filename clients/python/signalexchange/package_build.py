@@ -78,7 +78,6 @@ async def build_package(
     """
     for name, data in selection.attachments.items():
         check_attachment(name, data)
-    statement = parse_statement(DisclosureRequestStatement, disclosure.request.statement)
     await client.roster.refresh()
     matches = [await client.matches.get(match_id) for match_id in selection.matches]
     deliveries = await _deliveries(client, matches)
@@ -113,25 +112,32 @@ async def build_package(
         case = CasePart(case_id=case_id, steps=tuple(entries[index] for index in steps))
         parts[f"cases/{number:04}.json"] = case.text().encode()
     parts |= {f"attachments/{name}": data for name, data in selection.attachments.items()}
-    manifest = Manifest(
-        version=1,
-        report_version=REPORT_VERSION,
-        salt=secrets.token_bytes(32),
-        origin=statement.origin,
-        member=statement.member,
-        requester=statement.requester,
-        request_sha256=sha256(disclosure.request.statement).hexdigest(),
-        instrument=Instrument.Name(statement.instrument).removeprefix("INSTRUMENT_").lower(),
-        instrument_reference=statement.reference,
-        made_at=client.now(),
-        parts=rows(parts),
-    )
-    parts[REPORT] = render(Contents.parse(manifest, parts))
-    package = write_package(manifest.model_copy(update={"parts": rows(parts)}), parts)
+    package = compose(parts, disclosure.request.statement, client.now(), secrets.token_bytes(32))
     report = verify_package(package, genesis, disclosure.request.statement)
     if not report.ok:
         raise VerificationError("the package does not verify: " + "; ".join(report.problems[:3]))
     return package
+
+
+def compose(parts: Mapping[str, bytes], request: bytes, made_at: int, salt: bytes) -> bytes:
+    """The package of parts, its manifest and its report added; `request` is the request's statement,
+    `made_at` Unix seconds, `salt` 32 random bytes. Raises MalformedError."""
+    statement = parse_statement(DisclosureRequestStatement, request)
+    manifest = Manifest(
+        version=1,
+        report_version=REPORT_VERSION,
+        salt=salt,
+        origin=statement.origin,
+        member=statement.member,
+        requester=statement.requester,
+        request_sha256=sha256(request).hexdigest(),
+        instrument=Instrument.Name(statement.instrument).removeprefix("INSTRUMENT_").lower(),
+        instrument_reference=statement.reference,
+        made_at=made_at,
+        parts=rows(parts),
+    )
+    whole = {**parts, REPORT: render(Contents.parse(manifest, parts))}
+    return write_package(manifest.model_copy(update={"parts": rows(whole)}), whole)
 
 
 class _Entries:

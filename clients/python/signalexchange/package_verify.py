@@ -8,11 +8,13 @@ member chose.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
 from signalexchange.checkpoint import Checkpoint, open_checkpoint
+from signalexchange.cosignature import Cosignature, CosignatureVerifier, cosignatures
 from signalexchange.entry_checks import EntryChecker, Held
 from signalexchange.entry_payloads import parse_payload
 from signalexchange.errors import ExchangeError, MalformedError, VerificationError
@@ -43,6 +45,7 @@ class PackageReport:
     checked: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
     not_checked: list[str] = field(default_factory=list)
+    cosigned: list[Cosignature] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -64,12 +67,18 @@ class PackageReport:
             "checked": dict(self.checked),
             "problems": list(self.problems),
             "not_checked": list(self.not_checked),
+            "cosigned": [{"name": each.name, "time": each.time} for each in self.cosigned],
         }
 
 
-def verify_package(data: bytes, genesis_note: bytes, request: bytes | None = None) -> PackageReport:
+def verify_package(
+    data: bytes,
+    genesis_note: bytes,
+    request: bytes | None = None,
+    witnesses: Sequence[CosignatureVerifier] = (),
+) -> PackageReport:
     """Check a package against the trust anchor `genesis_note` and, where the caller holds it, the `request`
-    (the statement's bytes) that it must answer.
+    (the statement's bytes) that it must answer; tell which of the `witnesses` cosigned its checkpoint.
 
     Raises MalformedError for bytes that are no package, and MalformedError or VerificationError for an anchor
     that is none: then there is nothing to report on.
@@ -81,17 +90,23 @@ def verify_package(data: bytes, genesis_note: bytes, request: bytes | None = Non
     report = PackageReport(manifest, contents.checkpoint, page)
     if report.checkpoint.size > MAX_TREE:
         raise MalformedError("the log is too large to check this package here")
-    _Verification(chain, contents, parts, report).run(request)
+    _Verification(chain, contents, parts, witnesses, report).run(request)
     return report
 
 
 class _Verification:
     def __init__(
-        self, chain: RosterChain, contents: Contents, parts: dict[str, bytes], report: PackageReport
+        self,
+        chain: RosterChain,
+        contents: Contents,
+        parts: dict[str, bytes],
+        witnesses: Sequence[CosignatureVerifier],
+        report: PackageReport,
     ) -> None:
         self.chain = chain
         self.contents = contents
         self.parts = parts
+        self.witnesses = witnesses
         self.report = report
         self.member = contents.manifest.member
 
@@ -134,7 +149,9 @@ class _Verification:
         notes = {entry.proof.checkpoint for entry in self.contents.entries}
         if len(notes) != 1:
             raise VerificationError("the entries are proved under several checkpoints")
-        open_checkpoint(notes.pop(), self.chain.current.log_verifier, self.chain.current.origin)
+        (note,) = notes
+        open_checkpoint(note, self.chain.current.log_verifier, self.chain.current.origin)
+        self.report.cosigned = cosignatures(note, self.witnesses)
         if self.contents.manifest.origin != self.chain.current.origin:
             raise VerificationError("the manifest names another log")
 

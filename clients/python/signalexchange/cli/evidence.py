@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from signalexchange.cli.common import UNVERIFIED, json_option, note, print_json, print_table, settings
+from signalexchange.cosignature import CosignatureVerifier
 from signalexchange.credentials import read_file
 from signalexchange.package_verify import verify_package
 from signalexchange.tiles import write_file
@@ -29,8 +30,13 @@ def evidence() -> None:
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write the report anew, from what was checked.",
 )
+@click.option(
+    "--witness", "witnesses", multiple=True, metavar="VKEY", help="Verifier key of a witness; repeat."
+)
 @json_option
-def verify(package: Path, genesis: Path | None, page: Path | None, as_json: bool) -> None:
+def verify(
+    package: Path, genesis: Path | None, page: Path | None, witnesses: tuple[str, ...], as_json: bool
+) -> None:
     """Verify PACKAGE offline, from the file and a trust anchor: no hub and, with --genesis, no configuration.
 
     Checks the roster chain, the request and its officer's signature, every entry's proof to one checkpoint
@@ -38,7 +44,9 @@ def verify(package: Path, genesis: Path | None, page: Path | None, as_json: bool
     shown, and that the report says what the parts say. Ends with 3 where anything does not hold.
     """
     anchor = genesis if genesis is not None else settings().config().trust.genesis
-    report = verify_package(package.read_bytes(), read_file(anchor, "trust anchor"))
+    keys = [CosignatureVerifier.parse(vkey) for vkey in witnesses]
+    data, note_ = read_file(package, "package"), read_file(anchor, "trust anchor")
+    report = verify_package(data, note_, witnesses=keys)
     if page is not None:
         write_file(page, report.page)
         note(f"the report is in {page}")
@@ -46,6 +54,7 @@ def verify(package: Path, genesis: Path | None, page: Path | None, as_json: bool
         print_json(report.as_dict())
     else:
         rows: list[tuple[object, ...]] = [(name, count, "") for name, count in sorted(report.checked.items())]
+        rows += [("cosigned", 1, each.name) for each in report.cosigned]
         rows += [("not checked", 1, reason) for reason in report.not_checked]
         rows += [("PROBLEM", 1, problem) for problem in report.problems]
         print_table(("what", "how many", ""), rows)
