@@ -44,7 +44,7 @@ class Casework:
     async def disclose(self, carried: Proceedings | None) -> Inquiry | None:
         """Have law enforcement ask about another match than the one carried through."""
         self._console.print("asking members about a match under a legal instrument")
-        subject = inquiry.choose(self._told, carried.match_id if carried else "")
+        subject = await inquiry.choose(self._told, carried.match_id if carried else "", self._deployment)
         if subject is None:
             return None
         matches = self._told[subject.members[0]]["matches"]

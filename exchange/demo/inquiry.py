@@ -9,6 +9,7 @@ verified from their files and the trust anchor alone.
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +17,11 @@ from typing import Any, Final
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
+from signalexchange.client import ExchangeClient
+from signalexchange.config import load_config
+from signalexchange.v1.match_service_pb2 import MATCH_STATUS_OPEN
 
+from exchange.demo.desk import PATIENCE
 from exchange.provision import Deployment
 from exchange.replay.processes import Crew
 from exchange.replay.running import PARTY_COMMAND
@@ -42,8 +47,8 @@ class Inquiry:
 
     @property
     def package_verified(self) -> bool:
-        """Whether every member's package was received and verified."""
-        return bool(self.members) and list(self.verified) == list(self.members) and not self.problems
+        """Whether every member's package was received and verified, and holds signals at all."""
+        return bool(self.signals) and list(self.verified) == list(self.members) and not self.problems
 
     def document(self) -> dict[str, Any]:
         """The part of `report.json`."""
@@ -88,28 +93,42 @@ class Subject:
     members: tuple[str, ...]
 
 
-def choose(told: Mapping[str, Mapping[str, Any]], other_than: str) -> Subject | None:
-    """The match told to most members, a loop if there is one, and then the surest; not that of the id
-    given."""
-    found: dict[str, dict[str, Any]] = {}
-    members: dict[str, list[str]] = {}
-    for member, summary in told.items():
-        for each in summary["matches"]:
-            if each["status"] == "open" and each["id"] != other_than:
-                found[each["id"]] = each
-                members.setdefault(each["id"], []).append(member)
-    if not found:
-        return None
-    id_ = max(
+async def choose(
+    told: Mapping[str, Mapping[str, Any]], other_than: str, deployment: Deployment
+) -> Subject | None:
+    """An open match with signals of two members' own, or of one's: a loop if there is one, and then the
+    surest; not that of the id given."""
+    found = {each["id"]: each for summary in told.values() for each in summary["matches"]}
+    found.pop(other_than, None)
+    order = sorted(
         found,
-        key=lambda id_: (
-            found[id_]["pattern"] == "funds loop",
-            len(members[id_]),
-            found[id_]["confidence"],
-            id_,
-        ),
+        key=lambda id_: (found[id_]["pattern"] == "funds loop", found[id_]["confidence"], id_),
+        reverse=True,
     )
-    return Subject(id_, found[id_]["pattern"], tuple(members[id_][:_ASKED]))
+    chosen: Subject | None = None
+    async with AsyncExitStack() as stack:
+        clients = {}
+        for member in told:
+            config = load_config(deployment.party_config(member))
+            clients[member] = await stack.enter_async_context(ExchangeClient.from_config(config))
+        for id_ in order:
+            members = [
+                member
+                for member, summary in told.items()
+                if id_ in {each["id"] for each in summary["matches"]}
+                if await _contributes(clients[member], id_)
+            ]
+            if len(members) > (len(chosen.members) if chosen else 0):
+                chosen = Subject(id_, found[id_]["pattern"], tuple(members[:_ASKED]))
+            if chosen is not None and len(chosen.members) == _ASKED:
+                break
+    return chosen
+
+
+async def _contributes(client: ExchangeClient, match_id: str) -> bool:
+    """Whether the match is open and stands on signals of the member's own."""
+    match = await client.matches.get(bytes.fromhex(match_id), timeout=PATIENCE)
+    return match.status == MATCH_STATUS_OPEN and bool(match.signal_ids)
 
 
 class Officers:

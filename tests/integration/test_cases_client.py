@@ -14,12 +14,12 @@ from signalexchange.cases import parse_step, sign_step, step_name
 from signalexchange.client import ExchangeClient
 from signalexchange.collect import collect, keep_receipts
 from signalexchange.credentials import load_signing_key
-from signalexchange.errors import ConfigError, RefusedError
+from signalexchange.errors import ConfigError, MalformedError, RefusedError, VerificationError
 from signalexchange.journal import Kind
 from signalexchange.notices.rendering import render
 from signalexchange.officers import Grounds
 from signalexchange.signals import SignalDraft, Subject
-from signalexchange.v1.case_service_pb2 import CaseEvidence, RecordStepRequest
+from signalexchange.v1.case_service_pb2 import Case, CaseEvidence, RecordStepRequest
 from signalexchange.v1.identifier_pb2 import SubjectToken
 from signalexchange.v1.match_service_pb2 import MATCH_STATUS_CONFIRMED
 from signalexchange.v1.outcome_service_pb2 import (
@@ -27,7 +27,7 @@ from signalexchange.v1.outcome_service_pb2 import (
     VERDICT_INCONCLUSIVE,
     VERDICT_REFUTED,
 )
-from signalexchange.v1.signal_pb2 import EVIDENCE_GRADE_SUSPECTED
+from signalexchange.v1.signal_pb2 import EVIDENCE_GRADE_SUSPECTED, WITHDRAWAL_REASON_RESOLVED
 from signalexchange.v1.signal_service_pb2 import (
     ACTION_ALLOW,
     ACTION_AUTHENTICATE,
@@ -222,13 +222,74 @@ async def test_an_appeal_pauses_and_corrects_at_another_member(exchange: World, 
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
     assert [event.change for event in events] == [SIGNAL_CHANGE_DISPUTED, SIGNAL_CHANGE_REFUTED]
-    assert all(event.correction is not None for event in events)
+    corrections = {event.correction for event in events}
+    assert len(corrections - {None}) == 2
     closed = await north.cases.close(case_id, VERDICT_INCONCLUSIVE, FIRST)
     assert closed.followed == ()
     audit = await client(exchange, "audit-one")
     await collect(audit, tmp_path)
     result = verify(tmp_path, exchange.deployment.genesis.read_bytes())
     assert result.problems == []
+    assert result.verified["acknowledged"] == 2
+
+
+async def test_corrections_are_acknowledged_by_themselves_once_handled(exchange: World) -> None:
+    north, south = await client(exchange, NORTH), await client(exchange, SOUTH)
+    await south.subscribe(PURPOSE, [await subject(south, 11)])
+    events: list[WatchEvent] = []
+    watching = asyncio.create_task(watched(south, events))
+    name = f"corrections {exchange.deployment.origin}"
+    try:
+        await asyncio.sleep(0.3)
+        published = await north.publish([draft(11, now=north.now())])
+        await north.withdraw(published.signal_ids, WITHDRAWAL_REASON_RESOLVED)
+        await until(events, 2)
+        index = events[1].correction
+        assert events[0].correction is None
+        assert index is not None
+        for _ in range(100):
+            if south.journal.state(name) == b"":
+                break
+            await asyncio.sleep(0.05)
+        assert south.journal.state(name) == b""
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+    # As after a crash before the acknowledgement: what is kept is acknowledged when next there is a chance.
+    south.journal.set_state(name, index.to_bytes(8, "big"))
+    assert await south.resume_pending() == []
+    assert south.journal.state(name) == b""
+
+
+async def test_a_case_that_was_tampered_with_is_not_believed(exchange: World) -> None:
+    north, south = await client(exchange, NORTH), await client(exchange, SOUTH)
+    case_id = await opened(north, 12)
+    await north.cases.act(case_id, ACTION_AUTHENTICATE, FIRST, notice=NOTICE)
+    taken = await north.cases.act(case_id, ACTION_AUTHENTICATE, SECOND, notice=NOTICE)
+    genuine = Case.FromString(taken.case.SerializeToString())
+    foreign = await south.cases.get(await opened(south, 12))
+
+    def dropped(case: Case) -> None:
+        del case.steps[1]
+
+    def swapped(case: Case) -> None:
+        case.steps[1].statement, case.steps[2].statement = case.steps[2].statement, case.steps[1].statement
+
+    def altered(case: Case) -> None:
+        case.steps[2].statement = case.steps[2].statement.replace(b"advice-", b"reason-")
+
+    def borrowed(case: Case) -> None:
+        case.steps[0].CopyFrom(foreign.steps[0])
+
+    def renamed(case: Case) -> None:
+        case.case_id = b"?" * 16
+
+    for change in (dropped, swapped, altered, borrowed, renamed):
+        case = Case.FromString(genuine.SerializeToString())
+        change(case)
+        with pytest.raises((VerificationError, MalformedError)):
+            await north.cases.checked(case)
+    assert await north.cases.checked(genuine) == genuine
 
 
 async def test_two_officers_at_once(exchange: World) -> None:

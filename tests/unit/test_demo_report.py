@@ -177,6 +177,7 @@ def test_the_file_has_the_promised_keys(outcome: Outcome, tmp_path: Path) -> Non
         ({"proceedings": replace(_PROCEEDINGS, lifted=False)}, "not lifted"),
         ({"inquiry": None}, "no match for law enforcement"),
         ({"inquiry": replace(_INQUIRY, verified=("b",))}, "it never came"),
+        ({"inquiry": replace(_INQUIRY, signals=0)}, "it never came"),
         ({"inquiry": replace(_INQUIRY, problems=("a proof",))}, "did not verify: a proof"),
     ],
 )
