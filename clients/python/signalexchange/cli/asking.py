@@ -191,8 +191,8 @@ async def watch(client: ExchangeClient, from_now: bool, count: int | None, as_js
     """Print events as they come: the fate of own signals, corrections, news of subscribed subjects.
 
     Goes on where the last watch stopped. An event is handled once it is printed; after a crash the last one
-    may come again, none is lost. Corrections of what you were shown are acknowledged, signed, soon after. Ends
-    with an error where events were missed for good.
+    may come again, none is lost. Corrections of what you were shown are acknowledged, signed, soon after.
+    Ends with an error where events were missed for good.
     """
     left = count
     async with aclosing(client.watch(from_now=from_now)) as events:
