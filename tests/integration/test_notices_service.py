@@ -30,7 +30,7 @@ async def exchange(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Wo
         yield running
 
 
-@pytest.mark.parametrize("party", ["bank-north", "audit-one", "operator"])
+@pytest.mark.parametrize("party", ["bank-north", "audit-one", "operator", "police-one"])
 async def test_every_enrolled_party_reads_the_catalogue(exchange: World, party: str) -> None:
     client = await exchange.client(party)
     for language, name in ((LANGUAGE_ZH_CN, "zh-CN"), (LANGUAGE_EN, "en")):

@@ -20,7 +20,7 @@ LANGUAGES: Final[tuple[LanguageName, ...]] = ("zh-CN", "en")
 
 Words = Annotated[str, Field(strict=True, min_length=1, max_length=4_000, pattern=r"\S")]
 IsoDate = Annotated[str, Field(strict=True, pattern=r"^\d{4}-\d{2}-\d{2}$")]
-Name = Annotated[str, Field(strict=True, pattern=r"^[a-z][a-z0-9-]{1,63}$")]
+Name = Annotated[str, Field(strict=True, pattern=r"^[a-z][a-z0-9-]{1,79}$")]
 
 
 class Text(Record):
