@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from signalexchange.cli.log import _fields
 from signalexchange.entry_payloads import PAYLOADS, parse_header, parse_payload
 from signalexchange.errors import ExchangeError, MalformedError
+from signalexchange.v1.disclosure_service_pb2 import OfficerSignature
 from signalexchange.v1.log_entry_pb2 import (
     AccessEntry,
     AmountRange,
@@ -21,6 +22,12 @@ from signalexchange.v1.log_entry_pb2 import (
     CorrectionEntry,
     CorrectionsEntry,
     DeliveryEntry,
+    DisclosureDecisionEntry,
+    DisclosureExpiryEntry,
+    DisclosureFetchEntry,
+    DisclosureReceiptEntry,
+    DisclosureRequestEntry,
+    DisclosureWithdrawalEntry,
     DisputeEntry,
     EntryHeader,
     EntryType,
@@ -138,6 +145,29 @@ BAD_CASES: list[tuple[EntryType.ValueType, Message]] = [
     ),
     (EntryType.ENTRY_TYPE_CORRECTIONS, CorrectionsEntry(statement=b"s")),
 ]
+OFFICERS = [OfficerSignature(key_id=f"officer-{n}", signature=T64) for n in (1, 2)]
+DISCLOSURES: list[tuple[EntryType.ValueType, Message]] = [
+    (EntryType.ENTRY_TYPE_DISCLOSURE_REQUEST, DisclosureRequestEntry(statement=b"s", signature=T64)),
+    (EntryType.ENTRY_TYPE_DISCLOSURE_DECISION, DisclosureDecisionEntry(statement=b"s", signatures=OFFICERS)),
+    (EntryType.ENTRY_TYPE_DISCLOSURE_FETCH, DisclosureFetchEntry(request_id=T16, package_digest=T32)),
+    (EntryType.ENTRY_TYPE_DISCLOSURE_RECEIPT, DisclosureReceiptEntry(statement=b"s", signature=T64)),
+    (EntryType.ENTRY_TYPE_DISCLOSURE_WITHDRAWAL, DisclosureWithdrawalEntry(statement=b"s", signature=T64)),
+    (EntryType.ENTRY_TYPE_DISCLOSURE_EXPIRY, DisclosureExpiryEntry(request_id=T16, due=1)),
+]
+BAD_DISCLOSURES: list[tuple[EntryType.ValueType, Message]] = [
+    (EntryType.ENTRY_TYPE_DISCLOSURE_REQUEST, DisclosureRequestEntry(statement=b"s")),
+    (
+        EntryType.ENTRY_TYPE_DISCLOSURE_DECISION,
+        DisclosureDecisionEntry(statement=b"s", signatures=OFFICERS[:1]),
+    ),
+    (
+        EntryType.ENTRY_TYPE_DISCLOSURE_DECISION,
+        DisclosureDecisionEntry(statement=b"s", signatures=[OFFICERS[0], OfficerSignature(signature=T32)]),
+    ),
+    (EntryType.ENTRY_TYPE_DISCLOSURE_FETCH, DisclosureFetchEntry(request_id=T16)),
+    (EntryType.ENTRY_TYPE_DISCLOSURE_EXPIRY, DisclosureExpiryEntry(due=1)),
+    (EntryType.ENTRY_TYPE_DISCLOSURE_EXPIRY, DisclosureExpiryEntry(request_id=T16)),
+]
 GOOD: list[tuple[EntryType.ValueType, Message]] = [
     (EntryType.ENTRY_TYPE_ROSTER, RosterEntry(note=b"note")),
     (EntryType.ENTRY_TYPE_SUSPENSION, SuspensionEntry(member="bank-a", reason="why")),
@@ -158,6 +188,7 @@ GOOD: list[tuple[EntryType.ValueType, Message]] = [
     (EntryType.ENTRY_TYPE_MATCH, MatchEntry(**MATCH | {"gain": AmountRange(low=1, high=2)})),
     (EntryType.ENTRY_TYPE_MATCH_DELIVERY, MatchDeliveryEntry(match_id=T16, digest=T32, subjects=T32)),
     *CASES,
+    *DISCLOSURES,
 ]
 BAD: list[tuple[EntryType.ValueType, Message]] = [
     (EntryType.ENTRY_TYPE_BATCH, BatchEntry(statement=b"s", signature=T64 + b"\0")),
@@ -197,6 +228,7 @@ BAD: list[tuple[EntryType.ValueType, Message]] = [
     (EntryType.ENTRY_TYPE_OPENING, OpeningEntry()),
     (EntryType.ENTRY_TYPE_OPENING, OpeningEntry(indices=[5, 5])),
     *BAD_CASES,
+    *BAD_DISCLOSURES,
 ]
 
 

@@ -132,8 +132,15 @@ def parse_payload(entry_type: int, data: bytes) -> Message:
     elif isinstance(payload, DisclosureDecisionEntry):
         if len(payload.signatures) != OFFICERS:
             raise MalformedError(f"a decision has {OFFICERS} signatures")
-    elif isinstance(payload, DisclosureFetchEntry | DisclosureExpiryEntry):
+        for each in payload.signatures:
+            _check_size("signature", each.signature, SIGNATURE_SIZE)
+    elif isinstance(payload, DisclosureFetchEntry):
         _check_size("request_id", payload.request_id, ID_SIZE)
+        _check_size("package_digest", payload.package_digest, DIGEST_SIZE)
+    elif isinstance(payload, DisclosureExpiryEntry):
+        _check_size("request_id", payload.request_id, ID_SIZE)
+        if payload.due <= 0:
+            raise MalformedError("an expiry says when it was due")
     elif isinstance(payload, RefusalEntry) and payload.count < 1:
         raise MalformedError("a refusal counts at least 1")
     elif isinstance(payload, OpeningEntry):
