@@ -97,7 +97,9 @@ def named(*signal_ids: bytes) -> Grounds:
     return Grounds("officer-1", evidence=tuple(CaseEvidence(signal_id=id_) for id_ in signal_ids))
 
 
-async def test_the_whole_ladder_to_a_sanction_and_back(exchange: World, tmp_path: Path) -> None:
+async def test_the_whole_ladder_to_a_sanction_and_back(
+    exchange: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     north = await client(exchange, NORTH)
     published = await north.publish([draft(1, now=north.now())])
     case_id = await opened(north, 1)
@@ -114,6 +116,17 @@ async def test_the_whole_ladder_to_a_sanction_and_back(exchange: World, tmp_path
     assert (proposed.case.state.measure, proposed.case.state.proposed) == (ACTION_RESTRICT, ACTION_FREEZE)
     with pytest.raises(ConfigError, match="not what is proposed"):
         await north.cases.decide(case_id, ACTION_INTERCEPT, True, SECOND)
+    # Nor does it help that the hub calls the proposal by another name.
+    lied = proposed.case
+    lied.state.proposed = ACTION_INTERCEPT
+
+    async def lie(_: bytes) -> Case:
+        return lied
+
+    with monkeypatch.context() as patched:
+        patched.setattr(north.cases, "get", lie)
+        with pytest.raises(ConfigError, match="not what is proposed"):
+            await north.cases.decide(case_id, ACTION_INTERCEPT, True, SECOND)
     with pytest.raises(RefusedError) as caught:
         await north.cases.decide(case_id, ACTION_FREEZE, True, FIRST)
     assert caught.value.reason == "OFFICER_NOT_INDEPENDENT"
@@ -231,6 +244,23 @@ async def test_an_appeal_pauses_and_corrects_at_another_member(exchange: World, 
     result = verify(tmp_path, exchange.deployment.genesis.read_bytes())
     assert result.problems == []
     assert result.verified["acknowledged"] == 2
+
+
+async def test_a_granted_appeal_takes_back_what_was_confirmed(exchange: World) -> None:
+    north, south = await client(exchange, NORTH), await client(exchange, SOUTH)
+    published = await north.publish([draft(13, now=north.now())])
+    case_id = await opened(north, 13)
+    await failed_explanation(exchange, north, case_id)
+    await north.cases.act(case_id, ACTION_RESTRICT, named(*published.signal_ids), notice=NOTICE)
+    closed = await north.cases.close(case_id, VERDICT_CONFIRMED, FIRST)
+    assert [each.kind for each in closed.followed] == [Kind.BATCH]
+    await north.cases.receive_appeal(case_id, b"it was my brother", SECOND)
+    granted = await north.cases.decide_appeal(case_id, True, THIRD)
+    (order,) = granted.followed
+    assert order.kind is Kind.ORDER
+    (answer,) = await south.look_up(PURPOSE, [await subject(south, 13)])
+    assert answer.risk is None, "neither the signal nor the sanction counts any more"
+    assert await north.cases.finish(case_id) == []
 
 
 async def test_corrections_are_acknowledged_by_themselves_once_handled(exchange: World) -> None:
@@ -450,5 +480,7 @@ async def test_who_signs_must_be_said_and_be_an_officer(exchange: World) -> None
     audit = await client(exchange, "audit-one")
     with pytest.raises(ConfigError, match=r"\[officers\]"):
         await audit.cases.open(await subject(north, 9), Grounds(reason=WHY))
+    with pytest.raises(ConfigError, match="at least one piece of evidence"):
+        await north.cases.act(case_id, ACTION_INTERCEPT, FIRST, notice=NOTICE)
     with pytest.raises(ConfigError, match="for a reason"):
         await north.cases.open(await subject(north, 9), FIRST)

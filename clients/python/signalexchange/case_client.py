@@ -25,6 +25,7 @@ from signalexchange.publisher import Publisher
 from signalexchange.roster_client import RosterClient
 from signalexchange.sending import Acknowledged
 from signalexchange.v1.case_service_pb2 import (
+    APPEAL_GRANTED,
     CASE_ORIGIN_ADVICE,
     CASE_ORIGIN_HAND,
     CASE_ORIGIN_MATCH,
@@ -237,7 +238,7 @@ class CaseClient(CaseReader):
         case = await self.get(case_id)
         return [
             *await self._follow_up.publish(case, timeout=timeout),
-            *await self._follow_up.withdraw(case, wrong=False, timeout=timeout),
+            *await self._follow_up.withdraw(case, wrong=case.state.appeal == APPEAL_GRANTED, timeout=timeout),
         ]
 
     async def acknowledge_notice(

@@ -23,6 +23,7 @@ from signalexchange.signals import DAY, SALT_SIZE, SIGNAL_ID_SIZE, cut, record_c
 from signalexchange.v1.case_service_pb2 import Case, RecordStepRequest
 from signalexchange.v1.outcome_service_pb2 import (
     VERDICT_CONFIRMED,
+    VERDICT_INCONCLUSIVE,
     VERDICT_REFUTED,
     Outcome,
     ReportOutcomesRequest,
@@ -39,6 +40,8 @@ from signalexchange.v1.signal_pb2 import (
 from signalexchange.v1.signal_service_pb2 import ACTION_ALLOW, WithdrawSignalsRequest
 
 _SURE: Final = 100
+_OTHERWISE: Final = (VERDICT_CONFIRMED, VERDICT_INCONCLUSIVE)
+"""Verdicts that stand against refuting a signal: it is withdrawn instead."""
 
 
 class FollowUp:
@@ -119,8 +122,8 @@ class FollowUp:
     async def withdraw(self, case: Case, *, wrong: bool, timeout: float) -> list[Acknowledged]:  # noqa: ASYNC109
         """Withdraw the case's sanction signals once no measure stands.
 
-        Where the sanction was `wrong`, so were own signals about the subject: what was not refuted is
-        withdrawn too.
+        Where the sanction was `wrong`, so are own signals about the subject that have a verdict already and
+        can't be refuted any more.
         """
         if case.state.measure != ACTION_ALLOW:
             return []
@@ -138,8 +141,8 @@ class FollowUp:
         return [
             note.signal_id
             for note in _own(journal, case, self._clock())
-            if note.signal_id not in gone and verdicts.get(note.signal_id) != VERDICT_REFUTED
-            if note.batch_id in batches or wrong
+            if note.signal_id not in gone
+            if note.batch_id in batches or (wrong and verdicts.get(note.signal_id) in _OTHERWISE)
         ]
 
     def _named(self, case: Case) -> list[bytes]:

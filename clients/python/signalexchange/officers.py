@@ -17,13 +17,13 @@ from signalexchange.case_reader import CaseReader
 from signalexchange.cases import Sign, open_step, parse_step, sign_step
 from signalexchange.connection import Connection
 from signalexchange.envelope import ID_SIZE
-from signalexchange.errors import ConfigError, RefusedError, VerificationError
-from signalexchange.journal import Journal, Record
+from signalexchange.errors import ConfigError, MalformedError, RefusedError, VerificationError
+from signalexchange.journal import Journal, Kind, Record
 from signalexchange.log_client import LogClient
 from signalexchange.roster import Roster
 from signalexchange.roster_client import RosterClient
 from signalexchange.sending import Acknowledged, Sender
-from signalexchange.v1.case_service_pb2 import Case, CaseEvidence, CaseStatement
+from signalexchange.v1.case_service_pb2 import Case, CaseEvidence, CaseStatement, RecordStepRequest
 from signalexchange.v1.outcome_service_pb2 import Outcome, ReportOutcomesRequest
 
 SALT_SIZE: Final = 32
@@ -102,7 +102,7 @@ class Officers:
         journal = self._journal()
         roster = await self._rosters.roster()
         key_id, sign = self.signer(grounds.officer)
-        await asyncio.to_thread(self._none_undecided, journal, case.case_id)
+        await asyncio.to_thread(self._none_undecided, journal, case)
         kept = [kept_record(case.case_id, "evidence", content) for content in grounds.records]
         evidence = [*grounds.evidence, *(CaseEvidence(record=each.commitment) for each in kept)]
         last = case.steps[-1].statement if case.steps else b""
@@ -120,7 +120,10 @@ class Officers:
         report: ReportOutcomesRequest | None = None
         if outcomes:
             report = await self._report(case.case_id, statement.sequence, outcomes)
-        request = sign_step(statement, sign, outcomes=report)
+        try:
+            request = sign_step(statement, sign, outcomes=report)
+        except MalformedError as error:
+            raise ConfigError(f"nobody may sign such a step: {error}") from None
         open_step(request.statement, request.signature, self.public_key(roster, key_id))
         id_ = sha256(request.statement).digest()[:ID_SIZE]
         encoded = request.SerializeToString()
@@ -151,12 +154,20 @@ class Officers:
                     raise
                 outcomes = left
 
-    def _none_undecided(self, journal: Journal, case_id: bytes) -> None:
-        if any(step.state == "prepared" for step in journal.steps(case_id)):
-            raise ConfigError(
-                "a step of this case was sent and its fate is unknown; run signalexchange journal "
-                "resume, then look at the case again"
-            )
+    def _none_undecided(self, journal: Journal, case: Case) -> None:
+        """Raise ConfigError where the fate of a step of this case is unknown, or of one that opens a case
+        about the same subject: opened by hand, it would be another."""
+        for sent in journal.pending():
+            if sent.kind is not Kind.STEP:
+                continue
+            statement = parse_step(RecordStepRequest.FromString(sent.request).statement)
+            if statement.case_id == case.case_id or (
+                not case.steps and statement.open.subject == case.subject
+            ):
+                raise ConfigError(
+                    "a step of this case was sent and its fate is unknown; run signalexchange journal "
+                    "resume, then look at the case again"
+                )
 
     def signer(self, key_id: str) -> tuple[str, Sign]:
         """The key's id, which may be left out where there is one, and what signs with it. Raises
