@@ -25,25 +25,27 @@ from signalexchange.roster import RosterChain
 from signalexchange.v1.log_entry_pb2 import EntryType
 
 from exchange.demo import report, scan
+from exchange.demo.casework import Casework
 from exchange.demo.cashout import Cashout, Matching, MatchLog, compared, comparison, draw
 from exchange.demo.caught import Caught
+from exchange.demo.inquiry import Inquiry
+from exchange.demo.proceedings import Proceedings
 from exchange.demo.ranking import Ranking
 from exchange.demo.reference import plain_counts
 from exchange.demo.run import DemoOptions
+from exchange.demo.trying import commands, short
 from exchange.progress import Steps
 from exchange.provision import Deployment, Plan, provision
 from exchange.replay import books
 from exchange.replay.generator import generate
 from exchange.replay.identities import CONTROL_PHONE, merchant_of, phone_of
 from exchange.replay.processes import Agent, Crew
-from exchange.replay.running import HUB_COMMAND, budget, set_clock, start_exchange
+from exchange.replay.running import HUB_COMMAND, PARTY_COMMAND, budget, set_clock, start_exchange
 from exchange.replay.transactions import DAY, Table, days_of, issued_by, load
 
 EVALUATED_FROM = 28
 """The first day (0 is the file's first) whose payments are ranked: reports on 28 days lie before it."""
 AUDITOR = "audit-one"
-_PARTY_COMMAND = ("-c", "from signalexchange.cli import main; main()")
-_EXAMPLES = 2
 
 
 class Story:
@@ -116,10 +118,18 @@ class Story:
         deployment = self._deployment
         await agents[0].ask("control", value=CONTROL_PHONE)
         told = await asyncio.gather(*(agent.ask("matches") for agent in agents))
+        by_member = {agent.name: each for agent, each in zip(agents, told, strict=True)}
+        last = self._first + (max(self._days, self._cashout.days) - 1) * DAY
+        officers = Casework(crew, deployment, self._folder / "disclosure", self._console, by_member)
+        with self._stage("cases"):
+            proceedings = await officers.proceed(last)
+        with self._stage("disclosure"):
+            disclosed = await officers.disclose(proceedings)
         summaries = [await agent.ask("summary", evidence=str(self._evidence)) for agent in agents]
         with self._stage("audit"):
             await crew.complete("auditor-fetch", self._auditor("fetch", self._evidence))
             matches = MatchLog(self._evidence)
+            proceedings = proceedings and proceedings.on(self._evidence)
             drawn = await self._draw(agents, told, matches)
             await crew.stop(*(agent.name for agent in agents))
             if not self._options.keep:
@@ -134,16 +144,16 @@ class Story:
         with self._stage("compare"):
             await comparing
             matching = self._cashout.outcome(told, matches, compared(self._comparison))
-        outcome = self._outcome(summaries, verified, findings, raw, matching)
+        outcome = self._outcome(summaries, verified, findings, raw, matching, proceedings, disclosed)
         outcome.write(self._folder / "report.json")
         report.show(
             outcome,
             self._console,
             places={
-                "report": _short(self._folder / "report.json"),
-                "a match, drawn": _short(drawn) if drawn else "there was none",
-                "evidence": _short(self._evidence),
-                "logs": _short(self._logs),
+                "report": short(self._folder / "report.json"),
+                "a match, drawn": short(drawn) if drawn else "there was none",
+                "evidence": short(self._evidence),
+                "logs": short(self._logs),
             }
             | ({} if self._options.keep else {"next": "--keep leaves it up and prints commands to try"}),
         )
@@ -192,7 +202,7 @@ class Story:
         deployment = self._deployment
         self._console.print(
             f"starting {len(deployment.custodian_ports)} custodians, the hub and "
-            f"{len(deployment.members)} members in {_short(self._folder)}",
+            f"{len(deployment.members)} members in {short(self._folder)}",
             markup=False,
         )
         await start_exchange(crew, deployment, self._logs)
@@ -245,7 +255,7 @@ class Story:
 
     def _auditor(self, *arguments: str | Path) -> list[str]:
         config = self._deployment.party_config(AUDITOR)
-        return [*_PARTY_COMMAND, "--config", str(config), "log", *map(str, arguments)]
+        return [*PARTY_COMMAND, "--config", str(config), "log", *map(str, arguments)]
 
     async def _draw(
         self, agents: Sequence[Agent], told: Sequence[Mapping[str, Any]], matches: MatchLog
@@ -286,6 +296,8 @@ class Story:
         findings: scan.Findings,
         raw: int,
         matching: Matching,
+        proceedings: Proceedings | None,
+        disclosed: Inquiry | None,
     ) -> report.Outcome:
         control = {path for path, _ in findings.found.get(CONTROL_PHONE, ())}
         recorded = {path for path in control if path.is_relative_to(self._recorder)}
@@ -319,6 +331,8 @@ class Story:
                     for spec, summary in zip(self._deployment.members, summaries, strict=True)
                 }
             ),
+            proceedings=proceedings,
+            inquiry=disclosed,
             log_size=verified["size"],
             log_verified=verified["complete"] and verified["verified"]["payloads"] == verified["size"],
             log_entries=_entries(self._evidence),
@@ -331,23 +345,10 @@ class Story:
             seconds=time.monotonic() - self._started,
         )
 
-    async def _stay_up(self, crew: Crew, examples: Sequence[Sequence[str]]) -> None:
+    async def _stay_up(self, crew: Crew, merchants: Sequence[Sequence[str]]) -> None:
         """Print commands to paste, then wait until interrupted."""
-        self._console.print("\nThe exchange stays up. In another terminal, in this folder, as each member:\n")
-        for member, merchants in zip(self._deployment.members, examples, strict=True):
-            config = _short(self._deployment.party_config(member.id))
-            self._console.print(f"# {member.id}", style="dim")
-            for merchant in merchants[:_EXAMPLES]:
-                self._console.print(
-                    f"signalexchange --config {config} look-up merchant {merchant} "
-                    "--purpose transaction-screening",
-                    soft_wrap=True,
-                    markup=False,
-                )
-        verify = " ".join(str(_short(p) if isinstance(p, Path) else p) for p in self._proof[:-1])
-        self._console.print("# anybody, offline", style="dim")
-        self._console.print(f"signalexchange log verify {verify}", soft_wrap=True, markup=False)
-        self._console.print("\nCtrl-C ends it.")
+        examples = dict(zip((member.id for member in self._deployment.members), merchants, strict=True))
+        commands(self._console, self._deployment, examples, self._proof[:-1])
         with suppress(asyncio.CancelledError):
             await crew.guard(asyncio.Event().wait())
 
@@ -363,8 +364,3 @@ def _entries(evidence: Path) -> Counter[str]:
         EntryType.Name(type_).removeprefix("ENTRY_TYPE_").lower().replace("_", "-")
         for type_ in indices.values()
     )
-
-
-def _short(path: Path) -> Path:
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path

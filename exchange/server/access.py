@@ -44,6 +44,7 @@ _SIGNAL: Final = "/signalexchange.v1.SignalService/"
 _LOG: Final = "/signalexchange.v1.TransparencyService/"
 _MATCH: Final = "/signalexchange.v1.MatchService/"
 _MEMBERSHIP: Final = "/signalexchange.v1.MembershipService/"
+_NOTICE: Final = "/signalexchange.v1.NoticeService/"
 _OUTCOME: Final = "/signalexchange.v1.OutcomeService/"
 _CASE: Final = "/signalexchange.v1.CaseService/"
 _DISCLOSURE: Final = "/signalexchange.v1.DisclosureService/"
@@ -76,6 +77,9 @@ RULES: Final[Mapping[str, Rule]] = {
     _CASE + "WatchCases": Rule(MEMBERS),
     _CASE + "EraseCase": Rule(MEMBERS),
     _CASE + "AcknowledgeCorrections": Rule(MEMBERS),
+    _NOTICE + "ListNotices": Rule(EVERYBODY),
+    _NOTICE + "GetNotice": Rule(EVERYBODY),
+    _NOTICE + "ListLegalFacts": Rule(EVERYBODY),
     _DISCLOSURE + "RequestDisclosure": Rule(LAW_ENFORCEMENT),
     _DISCLOSURE + "GetDisclosure": Rule(DISCLOSING),
     _DISCLOSURE + "ListDisclosures": Rule(DISCLOSING),

@@ -22,6 +22,7 @@ from signalexchange.v1.disclosure_service_pb2_grpc import add_DisclosureServiceS
 from signalexchange.v1.error_reason_pb2 import ErrorReason
 from signalexchange.v1.match_service_pb2_grpc import add_MatchServiceServicer_to_server
 from signalexchange.v1.membership_service_pb2_grpc import add_MembershipServiceServicer_to_server
+from signalexchange.v1.notice_service_pb2_grpc import add_NoticeServiceServicer_to_server
 from signalexchange.v1.outcome_service_pb2_grpc import add_OutcomeServiceServicer_to_server
 from signalexchange.v1.signal_service_pb2_grpc import add_SignalServiceServicer_to_server
 from signalexchange.v1.transparency_service_pb2_grpc import add_TransparencyServiceServicer_to_server
@@ -35,6 +36,7 @@ from exchange.server.config import HubConfig
 from exchange.server.disclosure_service import DisclosureServicer
 from exchange.server.interceptor import Gate
 from exchange.server.match_service import MatchServicer
+from exchange.server.notice_service import NoticeServicer
 from exchange.server.outcome_service import OutcomeServicer
 from exchange.server.ports import open_ports
 from exchange.server.services import MembershipServicer, SignalServicer, TransparencyServicer
@@ -58,6 +60,7 @@ SERVICES: Final = (
     "signalexchange.v1.MembershipService",
     "signalexchange.v1.OutcomeService",
     "signalexchange.v1.CaseService",
+    "signalexchange.v1.NoticeService",
     "signalexchange.v1.DisclosureService",
 )
 REPLAY: Final = "replay"
@@ -145,6 +148,7 @@ class Hub:
         add_MembershipServiceServicer_to_server(MembershipServicer(exchange), services)
         add_OutcomeServiceServicer_to_server(OutcomeServicer(exchange), services)
         add_CaseServiceServicer_to_server(CaseServicer(exchange, key), services)
+        add_NoticeServiceServicer_to_server(NoticeServicer(), services)
         add_DisclosureServiceServicer_to_server(DisclosureServicer(exchange, key), services)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, services)
         if self._config.reflection:

@@ -15,6 +15,7 @@ from signalexchange.rulebook import Rate, Rulebook, default_text
 from signalexchange.v1 import (
     match_service_pb2,
     membership_service_pb2,
+    notice_service_pb2,
     outcome_service_pb2,
     signal_service_pb2,
     token_service_pb2,
@@ -38,6 +39,7 @@ SERVICES = [
         (membership_service_pb2, "MembershipService"),
         (match_service_pb2, "MatchService"),
         (outcome_service_pb2, "OutcomeService"),
+        (notice_service_pb2, "NoticeService"),
         (token_service_pb2, "TokenService"),
         (health_pb2, "Health"),
         (reflection_pb2, "ServerReflection"),

@@ -14,6 +14,7 @@ from signalexchange.v1.case_service_pb2_grpc import CaseServiceStub
 from signalexchange.v1.disclosure_service_pb2_grpc import DisclosureServiceStub
 from signalexchange.v1.match_service_pb2_grpc import MatchServiceStub
 from signalexchange.v1.membership_service_pb2_grpc import MembershipServiceStub
+from signalexchange.v1.notice_service_pb2_grpc import NoticeServiceStub
 from signalexchange.v1.outcome_service_pb2_grpc import OutcomeServiceStub
 from signalexchange.v1.signal_service_pb2_grpc import SignalServiceStub
 from signalexchange.v1.transparency_service_pb2_grpc import TransparencyServiceStub
@@ -39,6 +40,7 @@ class Connection:
     outcomes: Any
     matches: Any
     cases: Any
+    notices: Any
     disclosures: Any
 
     @classmethod
@@ -51,6 +53,7 @@ class Connection:
             OutcomeServiceStub(channel),
             MatchServiceStub(channel),
             CaseServiceStub(channel),
+            NoticeServiceStub(channel),
             DisclosureServiceStub(channel),
         )
 

@@ -14,6 +14,7 @@ from signalexchange.errors import ExchangeError, MalformedError
 from signalexchange.v1.disclosure_service_pb2 import OfficerSignature
 from signalexchange.v1.log_entry_pb2 import (
     AccessEntry,
+    AmountRange,
     BatchEntry,
     CaseDeadlineEntry,
     CaseEntry,
@@ -184,6 +185,7 @@ GOOD: list[tuple[EntryType.ValueType, Message]] = [
     (EntryType.ENTRY_TYPE_OPENING, OpeningEntry(indices=[1, 5])),
     (EntryType.ENTRY_TYPE_OUTCOMES, OutcomesEntry(statement=b"s", signature=T64)),
     (EntryType.ENTRY_TYPE_MATCH, MatchEntry(**MATCH)),
+    (EntryType.ENTRY_TYPE_MATCH, MatchEntry(**MATCH | {"gain": AmountRange(low=1, high=2)})),
     (EntryType.ENTRY_TYPE_MATCH_DELIVERY, MatchDeliveryEntry(match_id=T16, digest=T32, subjects=T32)),
     *CASES,
     *DISCLOSURES,
@@ -197,6 +199,8 @@ BAD: list[tuple[EntryType.ValueType, Message]] = [
     (EntryType.ENTRY_TYPE_MATCH, MatchEntry(**MATCH | {"status": 5})),
     (EntryType.ENTRY_TYPE_MATCH, MatchEntry(**MATCH | {"confidence": 1001})),
     (EntryType.ENTRY_TYPE_MATCH, MatchEntry(**MATCH | {"as_of": 4})),
+    (EntryType.ENTRY_TYPE_MATCH, MatchEntry(**MATCH | {"volume": AmountRange(low=2, high=1)})),
+    (EntryType.ENTRY_TYPE_MATCH, MatchEntry(**MATCH | {"gain": AmountRange(low=2, high=1)})),
     (EntryType.ENTRY_TYPE_MATCH, MatchEntry(**MATCH | {"evidence": [SignalPosition(position=1000)]})),
     (EntryType.ENTRY_TYPE_MATCH, MatchEntry(**MATCH | {"evidence": MATCH["evidence"][::-1]})),
     (EntryType.ENTRY_TYPE_MATCH_DELIVERY, MatchDeliveryEntry(match_id=T16, digest=T16)),

@@ -15,6 +15,7 @@ from signalexchange.errors import MalformedError, RefusedError
 from signalexchange.evidence import EvidenceFolder, HeldReceipt, Opening, read_openings
 from signalexchange.journal import Journal, Kind
 from signalexchange.note import split_note
+from signalexchange.v1.case_service_pb2 import RecordStepRequest
 from signalexchange.v1.outcome_service_pb2 import ReportOutcomesRequest
 from signalexchange.v1.signal_service_pb2 import PublishSignalsRequest, WithdrawSignalsRequest
 from signalexchange.v1.transparency_service_pb2 import OpenedEntry
@@ -121,6 +122,7 @@ def keep_receipts(journal: Journal, folder: Path) -> int:
         (Kind.BATCH, PublishSignalsRequest),
         (Kind.ORDER, WithdrawSignalsRequest),
         (Kind.REPORT, ReportOutcomesRequest),
+        (Kind.STEP, RecordStepRequest),
     ):
         for sent in journal.history(kind):
             if sent.index is not None:

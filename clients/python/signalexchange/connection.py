@@ -27,6 +27,7 @@ from signalexchange.v1 import case_service_pb2 as cases
 from signalexchange.v1 import disclosure_service_pb2 as disclosures
 from signalexchange.v1 import match_service_pb2 as matches
 from signalexchange.v1 import membership_service_pb2 as membership
+from signalexchange.v1 import notice_service_pb2 as notices
 from signalexchange.v1 import outcome_service_pb2 as outcomes
 from signalexchange.v1 import signal_service_pb2 as signals
 from signalexchange.v1 import token_service_pb2 as tokens
@@ -131,6 +132,11 @@ ACKNOWLEDGE_CORRECTIONS = Method(
     "CaseService", "AcknowledgeCorrections",
     cases.AcknowledgeCorrectionsRequest, cases.AcknowledgeCorrectionsResponse,
 )  # fmt: skip
+LIST_NOTICES = Method("NoticeService", "ListNotices", notices.ListNoticesRequest, notices.ListNoticesResponse)
+GET_NOTICE = Method("NoticeService", "GetNotice", notices.GetNoticeRequest, notices.GetNoticeResponse)
+LIST_LEGAL_FACTS = Method(
+    "NoticeService", "ListLegalFacts", notices.ListLegalFactsRequest, notices.ListLegalFactsResponse
+)
 REQUEST_DISCLOSURE = Method(
     "DisclosureService", "RequestDisclosure",
     disclosures.RequestDisclosureRequest, disclosures.RequestDisclosureResponse,
@@ -171,7 +177,7 @@ METHODS: tuple[Method[Message, Message], ...] = (
     PUBLISH, WITHDRAW, LOOK_UP, SUBSCRIBE, UNSUBSCRIBE, WATCH, CHECKPOINT, INCLUSION_PROOF, CONSISTENCY_PROOF,
     LEAVES, OPEN_ENTRIES, ROSTER, PROPOSE_ROSTER, SUSPEND, REPORT_OUTCOMES, RELIABILITY,
     GET_MATCH, LIST_MATCHES, WATCH_MATCHES, LIST_SET_ASIDE, RECORD_STEP, GET_CASE, LIST_CASES, WATCH_CASES,
-    ERASE_CASE, ACKNOWLEDGE_CORRECTIONS, KEY_MANIFEST,
+    ERASE_CASE, ACKNOWLEDGE_CORRECTIONS, LIST_NOTICES, GET_NOTICE, LIST_LEGAL_FACTS, KEY_MANIFEST,
     REQUEST_DISCLOSURE, GET_DISCLOSURE, LIST_DISCLOSURES, WATCH_DISCLOSURES, DECIDE_DISCLOSURE, FETCH_PACKAGE,
     ACKNOWLEDGE_PACKAGE, WITHDRAW_DISCLOSURE,
 )  # type: ignore[assignment] # fmt: skip

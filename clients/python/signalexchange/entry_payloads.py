@@ -228,6 +228,8 @@ def _check_match(payload: MatchEntry) -> None:
         raise MalformedError(f"unknown status {payload.status}")
     if payload.confidence > MAX_PERMILLE:
         raise MalformedError(f"confidence is above {MAX_PERMILLE}")
+    if any(amount.low > amount.high for amount in (payload.volume, payload.gain)):
+        raise MalformedError("a range of amounts that ends before it begins")
     if any(place.index >= payload.as_of for place in payload.evidence):
         raise MalformedError("evidence that was not taken into account")
     _check_places("evidence", payload.evidence)

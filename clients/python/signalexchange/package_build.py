@@ -39,7 +39,7 @@ from signalexchange.package import (
 from signalexchange.package_contents import Contents
 from signalexchange.package_report import REPORT_VERSION, render
 from signalexchange.package_verify import verify_package
-from signalexchange.publisher import signals_of
+from signalexchange.sending import signals_of
 from signalexchange.tlog_proof import TlogProof
 from signalexchange.v1.disclosure_service_pb2 import Disclosure, DisclosureRequestStatement, Instrument
 from signalexchange.v1.log_entry_pb2 import CaseEntry, EntryType, MatchDeliveryEntry

@@ -2,9 +2,9 @@
 not code.
 
 Invariants: the rulebook is a canonical JSON document whose SHA-256 stands in the roster; what it doesn't
-list is not allowed; a code that weighs nothing is for matching alone; per purpose, advice never falls as
-the band rises; every bucket holds a full batch. Weights are fixed-point integers (milli-nats), so that every
-score can be recomputed exactly.
+list is not allowed; a code that weighs nothing is for matching alone; per purpose and kind of member, advice
+never falls as the band or the grade of the evidence rises; every bucket holds a full batch. Weights are
+fixed-point integers (milli-nats), so that every score can be recomputed exactly.
 """
 
 from functools import cached_property
@@ -147,8 +147,31 @@ class AdviceTable(Record):
         return tuple(ACTIONS[name] for name in (self.low, self.low, self.elevated, self.high, self.severe))
 
 
+class AdviceGrades(Record):
+    """Least grade of the evidence on which an action is advised; what comes before it needs none."""
+
+    explain: GradeName
+    intercept: GradeName
+    restrict: GradeName
+    freeze: GradeName
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        grades = [GRADES[name] for name in (self.explain, self.intercept, self.restrict, self.freeze)]
+        if grades != sorted(grades):
+            raise ValueError("an action needs a lower grade than a milder one")
+        return self
+
+    @cached_property
+    def highest(self) -> tuple[Action.ValueType, ...]:
+        """The highest action by EvidenceGrade (index 0: no evidence)."""
+        needed = {ACTIONS[name]: GRADES[getattr(self, name)] for name in type(self).model_fields}
+        mild = ACTIONS["authenticate"]
+        return tuple(max([mild, *(a for a, least in needed.items() if least <= at)]) for at in range(4))
+
+
 class Purpose(Record):
-    """A purpose of look-ups and subscriptions: who may name it, and which codes it shows."""
+    """A purpose of look-ups and subscriptions: who may name it, which codes it shows, and what is advised."""
 
     purpose: Name
     description: Text
@@ -157,6 +180,12 @@ class Purpose(Record):
     patterns: tuple[PatternName, ...]
     """Matches that count in its look-ups, and of which its subscribers are told."""
     advice: AdviceTable
+    advice_by_kind: dict[MemberKind, AdviceTable]
+    """For kinds of members that can't do, or should do, something else than the rest."""
+
+    def advice_for(self, kind: str) -> AdviceTable:
+        """What is advised to a kind of member."""
+        return self.advice_by_kind.get(kind, self.advice)  # type: ignore[call-overload,no-any-return]
 
     @cached_property
     def code_set(self) -> frozenset[str]:
@@ -284,6 +313,10 @@ class Rulebook(Document):
     matching: Matching
     match_advice: AdviceTable
     """What is advised about a match by the band of its confidence."""
+    match_advice_by_kind: dict[MemberKind, AdviceTable]
+    """The same for kinds of members that need another."""
+    advice_grades: AdviceGrades
+    """What evidence each action needs, in look-ups and matches."""
     limits: Limits
     terms: Terms
     cases: Cases
@@ -300,6 +333,10 @@ class Rulebook(Document):
         """Whether a member of this kind may name the purpose."""
         rule = self._purposes.get(purpose)
         return rule is not None and kind in rule.kinds
+
+    def match_advice_for(self, kind: str) -> AdviceTable:
+        """What is advised about a match to a kind of member."""
+        return self.match_advice_by_kind.get(kind, self.match_advice)  # type: ignore[call-overload,no-any-return]
 
     def digest(self) -> Sha256Hex:
         """SHA-256 of the document, as the roster names it."""

@@ -11,6 +11,12 @@ from collections.abc import Iterator, Set
 from itertools import islice
 
 from signalexchange.rulebook import Rulebook
+from signalexchange.v1.signal_pb2 import (
+    EVIDENCE_GRADE_CONFIRMED,
+    EVIDENCE_GRADE_CORROBORATED,
+    EVIDENCE_GRADE_SUSPECTED,
+    EvidenceGrade,
+)
 from signalexchange.v1.signal_service_pb2 import ACTION_ALLOW, ACTION_AUTHENTICATE, Action
 
 from exchange.domain.matching.confidence import NAMES, confidence
@@ -27,24 +33,29 @@ _LOOKED_AT = 64
 _NOBODY: frozenset[str] = frozenset()
 
 
-def advise(matcher: Matcher, match: Match, token: bytes, rulebook: Rulebook, now: int) -> Action.ValueType:
-    """What to do about a subject of a match; ALLOW where the match doesn't stand."""
-    advice = _at_most(matcher, match, rulebook, now)
+def advise(
+    matcher: Matcher, match: Match, token: bytes, rulebook: Rulebook, now: int, kind: str = ""
+) -> Action.ValueType:
+    """What a kind of member is to do about a subject of a match; ALLOW where the match doesn't stand."""
+    advice = _at_most(matcher, match, rulebook, now, kind)
     if advice <= ACTION_AUTHENTICATE:
         return advice
     for without, echoes in _ways(matcher, match, token):
         found, group = support(matcher, match, token, without, echoes=echoes), next(iter(without), "")
         left = ACTION_ALLOW
         if found is not None and not is_disputed(matcher, match, now, found.groups, group):
-            left = _advice_on(_confidence(matcher, match, found, group), rulebook)
+            sure = _confidence(matcher, match, found, group)
+            left = _advice_on(sure, grade(match, found.groups, group), rulebook, kind)
         advice = min(advice, max(ACTION_AUTHENTICATE, left))
     return advice
 
 
-def prepare(matcher: Matcher, match: Match, token: bytes, rulebook: Rulebook, now: int) -> Iterator[None]:
+def prepare(
+    matcher: Matcher, match: Match, token: bytes, rulebook: Rulebook, now: int, kind: str = ""
+) -> Iterator[None]:
     """Work out what `advise` asks about a subject, search by search: each takes milliseconds, and whoever
     goes on may let others go first. The match keeps it until it changes."""
-    if _at_most(matcher, match, rulebook, now) <= ACTION_AUTHENTICATE:
+    if _at_most(matcher, match, rulebook, now, kind) <= ACTION_AUTHENTICATE:
         return
     for without, echoes in _ways(matcher, match, token):
         for instance in _naming(matcher, match, token, without):
@@ -53,18 +64,28 @@ def prepare(matcher: Matcher, match: Match, token: bytes, rulebook: Rulebook, no
                 break
 
 
-def _at_most(matcher: Matcher, match: Match, rulebook: Rulebook, now: int) -> Action.ValueType:
+def _at_most(matcher: Matcher, match: Match, rulebook: Rulebook, now: int, kind: str) -> Action.ValueType:
     """The advice before anybody's word is left out."""
     if not match.stands:
         return ACTION_ALLOW
-    advice = _advice_on(matcher.confidence(match).permille, rulebook)
+    advice = _advice_on(matcher.confidence(match).permille, grade(match, match.groups), rulebook, kind)
     if advice > ACTION_AUTHENTICATE and is_disputed(matcher, match, now, match.groups):
         return ACTION_AUTHENTICATE
     return advice
 
 
-def _advice_on(sure: int, rulebook: Rulebook) -> Action.ValueType:
-    return rulebook.match_advice.by_band[band(sure, rulebook.model)]
+def _advice_on(sure: int, grade: int, rulebook: Rulebook, kind: str) -> Action.ValueType:
+    table = rulebook.match_advice_for(kind)
+    return min(table.by_band[band(sure, rulebook.model)], rulebook.advice_grades.highest[grade])
+
+
+def grade(match: Match, telling: Set[str], without: str = "") -> EvidenceGrade.ValueType:
+    """Grade of a match as evidence: CONFIRMED where a group that tells of it, other than `without`, said so,
+    else CORROBORATED by two groups."""
+    for group, given in match.verdicts.items():
+        if given.verdict == Verdict.CONFIRMED and group in telling and group != without:
+            return EVIDENCE_GRADE_CONFIRMED
+    return EVIDENCE_GRADE_CORROBORATED if len(telling) > 1 else EVIDENCE_GRADE_SUSPECTED
 
 
 def matched(matcher: Matcher, match: Match, token: bytes, group: str, tlp: int, now: int) -> Matched | None:
@@ -76,11 +97,13 @@ def matched(matcher: Matcher, match: Match, token: bytes, group: str, tlp: int, 
     sure = _confidence(matcher, match, found, "")
     if sure < matcher.rules.report_at:
         return None
-    without = {}
+    without, grades = {}, {}
     for other in _accusers(matcher, match, token) - {group}:
         left = support(matcher, match, token, {group, other})
         less_sure = 0 if left is None else _confidence(matcher, match, left, other)
         without[other] = less_sure if less_sure >= matcher.rules.report_at else 0
+        if left is not None:
+            grades[other] = grade(match, left.groups, other)
     return Matched(
         NAMES[match.pattern],
         sure,
@@ -89,6 +112,8 @@ def matched(matcher: Matcher, match: Match, token: bytes, group: str, tlp: int, 
         tlp,
         max(item.seen.last for item in match.evidence() if item.seen.group in found.groups),
         is_disputed(matcher, match, now, found.groups, ""),
+        grade(match, found.groups),
+        grades,
     )
 
 

@@ -15,6 +15,7 @@ from signalexchange.v1.signal_pb2 import TLP_AMBER_STRICT
 
 from exchange.domain.matching.advice import matched
 from exchange.domain.matching.confidence import NAMES
+from exchange.domain.matching.counters import counters
 from exchange.domain.matching.match import Match
 from exchange.domain.matching.matcher import Matcher
 from exchange.domain.matching.reading import observation
@@ -245,6 +246,10 @@ class MatchingReplay:
             return f"status is {match.status.name.lower()} here"
         if match.places != places:
             return "it stands on other evidence here"
+        money = counters(match)
+        for name, told, found in (("volume", entry.volume, money.volume), ("gain", entry.gain, money.gain)):
+            if entry.HasField(name) and (told.low, told.high) != found:  # type: ignore[arg-type]
+                return f"{name} is {found.low} to {found.high} here, not {told.low} to {told.high}"
         known = self._reliabilities.get(entry.learned)
         if known is None:
             return (

@@ -314,7 +314,14 @@ class Walk:
             self._book.hits(token, header.time), membership, party, purpose, asked, header.time
         )
         risk = assess(
-            token, evidence, membership.rulebook, purpose, header.time, learned.reliability, matches
+            token,
+            evidence,
+            membership.rulebook,
+            purpose,
+            header.time,
+            learned.reliability,
+            matches,
+            party.kind,
         )
         recorded = payload.scores[at], payload.advice[at]
         found = (0, 0) if risk is None else (risk.score, risk.advice)

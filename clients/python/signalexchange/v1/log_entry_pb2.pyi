@@ -65,8 +65,6 @@ class _EntryTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EntryType.V
     """CorrectionEntry."""
     ENTRY_TYPE_CORRECTIONS: _EntryType.ValueType  # 18
     """CorrectionsEntry."""
-    ENTRY_TYPE_DISPUTE: _EntryType.ValueType  # 30
-    """DisputeEntry."""
     ENTRY_TYPE_DISCLOSURE_REQUEST: _EntryType.ValueType  # 19
     """DisclosureRequestEntry, once for the requester and once for the member asked; so are those that follow."""
     ENTRY_TYPE_DISCLOSURE_DECISION: _EntryType.ValueType  # 20
@@ -79,6 +77,8 @@ class _EntryTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EntryType.V
     """DisclosureWithdrawalEntry."""
     ENTRY_TYPE_DISCLOSURE_EXPIRY: _EntryType.ValueType  # 24
     """DisclosureExpiryEntry."""
+    ENTRY_TYPE_DISPUTE: _EntryType.ValueType  # 30
+    """DisputeEntry."""
 
 class EntryType(_EntryType, metaclass=_EntryTypeEnumTypeWrapper):
     """EntryType says which message an entry's payload is."""
@@ -121,8 +121,6 @@ ENTRY_TYPE_CORRECTION: EntryType.ValueType  # 17
 """CorrectionEntry."""
 ENTRY_TYPE_CORRECTIONS: EntryType.ValueType  # 18
 """CorrectionsEntry."""
-ENTRY_TYPE_DISPUTE: EntryType.ValueType  # 30
-"""DisputeEntry."""
 ENTRY_TYPE_DISCLOSURE_REQUEST: EntryType.ValueType  # 19
 """DisclosureRequestEntry, once for the requester and once for the member asked; so are those that follow."""
 ENTRY_TYPE_DISCLOSURE_DECISION: EntryType.ValueType  # 20
@@ -135,6 +133,8 @@ ENTRY_TYPE_DISCLOSURE_WITHDRAWAL: EntryType.ValueType  # 23
 """DisclosureWithdrawalEntry."""
 ENTRY_TYPE_DISCLOSURE_EXPIRY: EntryType.ValueType  # 24
 """DisclosureExpiryEntry."""
+ENTRY_TYPE_DISPUTE: EntryType.ValueType  # 30
+"""DisputeEntry."""
 Global___EntryType: _TypeAlias = EntryType  # noqa: Y015
 
 @_typing.final
@@ -491,6 +491,8 @@ class MatchEntry(_message.Message):
     EVIDENCE_FIELD_NUMBER: _builtins.int
     LEARNED_FIELD_NUMBER: _builtins.int
     DAY_FIELD_NUMBER: _builtins.int
+    VOLUME_FIELD_NUMBER: _builtins.int
+    GAIN_FIELD_NUMBER: _builtins.int
     match_id: _builtins.bytes
     """Random, 16 bytes."""
     pattern: _builtins.int
@@ -513,6 +515,14 @@ class MatchEntry(_message.Message):
     def evidence(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignalPosition]:
         """Where its evidence stands; what was there before and is not repeated no longer counts."""
 
+    @_builtins.property
+    def volume(self) -> Global___AmountRange:
+        """What the evidence tells of the money moved; not set in entries made before it was recorded."""
+
+    @_builtins.property
+    def gain(self) -> Global___AmountRange:
+        """What it tells of the money that did not come back; not set in entries made before it was recorded."""
+
     def __init__(
         self,
         *,
@@ -525,14 +535,42 @@ class MatchEntry(_message.Message):
         evidence: _abc.Iterable[Global___SignalPosition] | None = ...,
         learned: _builtins.int = ...,
         day: _builtins.int = ...,
+        volume: Global___AmountRange | None = ...,
+        gain: Global___AmountRange | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["gain", b"gain", "volume", b"volume"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "confidence", b"confidence", "day", b"day", "evidence", b"evidence", "learned", b"learned", "match_id", b"match_id", "pattern", b"pattern", "rules_version", b"rules_version", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "confidence", b"confidence", "day", b"day", "evidence", b"evidence", "gain", b"gain", "learned", b"learned", "match_id", b"match_id", "pattern", b"pattern", "rules_version", b"rules_version", "status", b"status", "volume", b"volume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MatchEntry: _TypeAlias = MatchEntry  # noqa: Y015
+
+@_typing.final
+class AmountRange(_message.Message):
+    """AmountRange is a range of amounts in CNY, as wide as the bands that were reported leave it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    low: _builtins.int
+    """At least so much, rounded down."""
+    high: _builtins.int
+    """At most so much, rounded up."""
+    def __init__(
+        self,
+        *,
+        low: _builtins.int = ...,
+        high: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["high", b"high", "low", b"low"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AmountRange: _TypeAlias = AmountRange  # noqa: Y015
 
 @_typing.final
 class MatchDeliveryEntry(_message.Message):
