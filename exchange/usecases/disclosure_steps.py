@@ -139,6 +139,8 @@ async def fetch_package(
     if len(request.request_id) != ID_SIZE:
         raise invalid("request_id", "must have 16 bytes")
     found = own(await exchange.store.disclosure(request.request_id), party)
+    if found.requester != party.id:
+        raise unknown()
     take(found.standing, ENTRY_TYPE_DISCLOSURE_FETCH, exchange.clock())
     decided = found.step(ENTRY_TYPE_DISCLOSURE_DECISION)
     if decided is None:

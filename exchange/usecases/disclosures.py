@@ -12,7 +12,12 @@ from typing import Final, NamedTuple, Self
 from signalexchange.roster import Party
 from signalexchange.v1.error_reason_pb2 import ErrorReason
 from signalexchange.v1.identifier_pb2 import Receipt
-from signalexchange.v1.log_entry_pb2 import ENTRY_TYPE_DISCLOSURE_EXPIRY, DisclosureExpiryEntry, EntryType
+from signalexchange.v1.log_entry_pb2 import (
+    ENTRY_TYPE_DISCLOSURE_DECISION,
+    ENTRY_TYPE_DISCLOSURE_EXPIRY,
+    DisclosureExpiryEntry,
+    EntryType,
+)
 
 from exchange.domain.disclosure import (
     MAX_OPEN,
@@ -85,6 +90,9 @@ class TakeStep(Change[Taken]):
         known, new = self._known, self._new
         if new is None:
             known = own(known, self._party)
+            decides = self._type == ENTRY_TYPE_DISCLOSURE_DECISION
+            if self._party.id != (known.member if decides else known.requester):
+                raise unknown()
         before = None if known is None else known.step(self._type)
         if known is not None and (before is not None or new is not None):
             return self._repeat(known, before)

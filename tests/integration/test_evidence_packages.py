@@ -1,7 +1,9 @@
-"""Evidence packages of a running exchange: signals, a match and a case, built by a member, checked by others."""
+"""Evidence packages of a running exchange: signals, a match and a case, built by a member and checked."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 from signalexchange.client import ExchangeClient
 from signalexchange.credentials import load_hpke_key, load_signing_key
 from signalexchange.disclosure_client import Officer
-from signalexchange.errors import ConfigError, MalformedError
+from signalexchange.errors import ConfigError, MalformedError, RefusedError, VerificationError
 from signalexchange.package import read_package
 from signalexchange.package_build import Selection, build_package
 from signalexchange.package_verify import verify_package
@@ -134,3 +136,39 @@ async def test_what_the_member_does_not_have_is_not_made_up(exchange: World) -> 
             await build_package(lender, genesis, disclosure, selection)
     with pytest.raises(MalformedError):
         await build_package(lender, genesis, disclosure, Selection(attachments={"STR.pdf": b""}))
+
+
+async def test_both_sides_watch_where_they_left_off(exchange: World) -> None:
+    lender, police = await exchange.client(LENDER), await exchange.client(POLICE)
+    async with aclosing(lender.disclosures.watch(from_now=True)) as stream:
+        first = asyncio.ensure_future(anext(stream))
+        await asyncio.sleep(0.3)
+        request_id = await asked(exchange, police, LENDER)
+        news = await asyncio.wait_for(first, 10)
+        assert news.disclosure.state == pb.DISCLOSURE_STATE_REQUESTED
+        second = asyncio.ensure_future(anext(stream))
+        await asyncio.sleep(0.3)  # the first one is handled: its token is kept
+        second.cancel()
+        await asyncio.gather(second, return_exceptions=True)
+    await police.disclosures.withdraw(request_id, officer(exchange, POLICE))
+    async with aclosing(lender.disclosures.watch()) as stream:
+        later = await asyncio.wait_for(anext(stream), 10)
+    assert later.disclosure.state == pb.DISCLOSURE_STATE_WITHDRAWN
+    assert [each.state async for each in police.disclosures.all()] == [pb.DISCLOSURE_STATE_WITHDRAWN]
+    assert [each async for each in police.disclosures.all(unfinished=True)] == []
+
+
+async def test_a_client_signs_with_its_own_officers_and_opens_with_its_own_keys(exchange: World) -> None:
+    lender, police = await exchange.client(LENDER), await exchange.client(POLICE)
+    request_id = await asked(exchange, police, LENDER)
+    with pytest.raises(ConfigError):
+        await police.disclosures.withdraw(request_id, Officer("officer-9", officer(exchange, POLICE).sign))
+    with pytest.raises(ConfigError):
+        await lender.disclosures.scope(request_id, {})
+    with pytest.raises(VerificationError):
+        await lender.disclosures.scope(
+            request_id, {"hpke-1": lambda: load_hpke_key(exchange.config(BANK).hpke["hpke-1"])}
+        )
+    with pytest.raises(RefusedError) as wrong:
+        await police.disclosures.withdraw(request_id, Officer("officer-2", officer(exchange, POLICE).sign))
+    assert wrong.value.reason == "SIGNATURE_INVALID"

@@ -68,6 +68,7 @@ def test_a_complete_folder_verifies_completely(tmp_path: Path) -> None:
         "versions": 0,
         "disclosures": 1,
         "receipts": 5,
+        "disclosure_steps": 0,
     }
     assert seen[-1] == ("entries", 8, 8)
     assert json.loads(json.dumps(report.as_dict()))["complete"] is True

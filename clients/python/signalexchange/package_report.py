@@ -58,6 +58,7 @@ _BUCKETS = {
     ContributionBucket.CONTRIBUTION_BUCKET_MAJOR: "重 · half or more",
 }
 
+MAX_BAND = 255
 Row = tuple[str, object]
 
 
@@ -336,8 +337,8 @@ def _token(token: SubjectToken) -> str:
 
 
 def _band(band: int) -> str:
-    if not band:
-        return "– (none)"
+    if not 1 <= band <= MAX_BAND:
+        return "– (none)" if not band else f"band {band}"
     low, high = (_CONTEXT.power(Decimal("1.1"), band - 1 + more) for more in (0, 1))
     return f"{low:,.2f} – {high:,.2f} CNY (band {band})"
 

@@ -30,6 +30,17 @@ from signalexchange.tlog_proof import verify_proof
 from signalexchange.v1.disclosure_service_pb2 import Instrument
 from signalexchange.v1.log_entry_pb2 import EntryType, MatchDeliveryEntry
 
+_TYPES = frozenset(
+    {
+        EntryType.ENTRY_TYPE_ROSTER,
+        EntryType.ENTRY_TYPE_DISCLOSURE_REQUEST,
+        EntryType.ENTRY_TYPE_BATCH,
+        EntryType.ENTRY_TYPE_WITHDRAWAL,
+        EntryType.ENTRY_TYPE_OUTCOMES,
+        EntryType.ENTRY_TYPE_MATCH_DELIVERY,
+        EntryType.ENTRY_TYPE_CASE,
+    }
+)
 MAX_TREE = 1 << 28
 """Entries of a log whose packages are checked: a byte is kept for each."""
 
@@ -207,6 +218,8 @@ class _Verification:
                     raise VerificationError("stands beyond the checkpoint")
                 if entry.header.member != self.member and entry.header.type != EntryType.ENTRY_TYPE_ROSTER:
                     raise VerificationError("concerns another party than the member that releases it")
+                if entry.header.type not in _TYPES:
+                    raise VerificationError("is of a type that no package holds")
                 payload = parse_payload(entry.header.type, entry.opened.payload)
             except ExchangeError as error:
                 self.report.problems.append(f"entry {entry.index}: {error}")

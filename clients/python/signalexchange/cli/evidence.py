@@ -7,6 +7,8 @@ import click
 from signalexchange.cli.common import UNVERIFIED, json_option, note, print_json, print_table, settings
 from signalexchange.cosignature import CosignatureVerifier
 from signalexchange.credentials import read_file
+from signalexchange.errors import MalformedError
+from signalexchange.package import MAX_PACKAGE
 from signalexchange.package_verify import verify_package
 from signalexchange.tiles import write_file
 
@@ -45,8 +47,10 @@ def verify(
     """
     anchor = genesis if genesis is not None else settings().config().trust.genesis
     keys = [CosignatureVerifier.parse(vkey) for vkey in witnesses]
-    data, note_ = read_file(package, "package"), read_file(anchor, "trust anchor")
-    report = verify_package(data, note_, witnesses=keys)
+    if package.stat().st_size > MAX_PACKAGE:
+        raise MalformedError(f"{package}: a package has at most {MAX_PACKAGE:,} bytes")
+    trusted = read_file(anchor, "trust anchor")
+    report = verify_package(read_file(package, "package"), trusted, witnesses=keys)
     if page is not None:
         write_file(page, report.page)
         note(f"the report is in {page}")
