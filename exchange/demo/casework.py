@@ -1,9 +1,12 @@
-"""What officers do once the replay is over: one match through due process, another to evidence packages.
+"""What officers do about matches: one is carried through due process, another comes to evidence packages.
 
-Invariant: the matches are those that members were told of, and they differ.
+Invariants: it begins on the morning after the city's last day, while its matches are fresh, and goes on from
+morning to morning; the matches are those that members were told of, and they differ.
 """
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +17,12 @@ from exchange.demo.due_process import DueProcess
 from exchange.demo.inquiry import Inquiry
 from exchange.demo.proceedings import Proceedings
 from exchange.provision import Deployment
-from exchange.replay.processes import Crew
+from exchange.replay.processes import Agent, Crew
+from exchange.replay.running import set_clock
 
 
 class Casework:
-    """Officers of members and of an authority."""
+    """Officers of members and of an authority. An asynchronous context manager. Times are Unix seconds."""
 
     def __init__(
         self,
@@ -26,29 +30,63 @@ class Casework:
         deployment: Deployment,
         folder: Path,
         console: Console,
-        told: Mapping[str, Mapping[str, Any]],
+        agents: Sequence[Agent],
+        first: int,
     ) -> None:
-        """`folder` is made for what is released; `told` is what each member was told of matches."""
+        """`folder` is made for what is released; it begins on the morning of `first`."""
         self._crew = crew
         self._deployment = deployment
         self._folder = folder
         self._console = console
-        self._told = told
+        self._agents = agents
+        self._due = DueProcess(deployment, console, first)
+        self._work: AsyncGenerator[int, None] | None = None
+        self._wanted: int | None = first
+        self._stack = AsyncExitStack()
+        self.inquiry: Inquiry | None = None
+        """What came of law enforcement's asking; None where there was no match to ask about."""
 
-    async def proceed(self, now: int) -> Proceedings | None:
-        """Carry a match through due process, in the days after `now` (Unix seconds, the replay's clock)."""
-        self._console.print("carrying a match through due process")
-        async with DueProcess(self._deployment, self._console, now) as officers:
-            return await officers.carry(self._told)
+    @property
+    def proceedings(self) -> Proceedings | None:
+        """What came of due process; None where no match called for it."""
+        return self._due.proceedings
 
-    async def disclose(self, carried: Proceedings | None) -> Inquiry | None:
-        """Have law enforcement ask about another match than the one carried through."""
-        self._console.print("asking members about a match under a legal instrument")
-        subject = await inquiry.choose(self._told, carried.match_id if carried else "", self._deployment)
-        if subject is None:
-            return None
-        matches = self._told[subject.members[0]]["matches"]
-        # The scope names people as an authority would: what is sealed must not be found at the hub.
-        named = next(each["named"] for each in matches if each["id"] == subject.match_id)
-        officers = inquiry.Officers(self._crew, self._deployment, self._folder, self._console)
-        return await officers.inquire(subject, f"signals about {', '.join(named)}")
+    async def __aenter__(self) -> "Casework":
+        await self._stack.enter_async_context(self._due)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._work is not None:
+            await self._work.aclose()
+        await self._stack.aclose()
+
+    async def morning(self, now: int) -> None:
+        """Do what is due by now, which is what the replay's clock says."""
+        while self._wanted is not None and self._wanted <= now:
+            self._due.now = now
+            if self._work is None:
+                await self._begin()
+            else:
+                self._wanted = await anext(self._work, None)
+
+    async def finish(self, now: int) -> None:
+        """Do what is left in the days after `now`, and move the replay's clock with it."""
+        while self._wanted is not None:
+            now = max(now, self._wanted)
+            set_clock(self._deployment.clock, now)
+            await self.morning(now)
+
+    async def _begin(self) -> None:
+        answers = await asyncio.gather(*(agent.ask("matches") for agent in self._agents))
+        told: dict[str, Any] = {agent.name: each for agent, each in zip(self._agents, answers, strict=True)}
+        self._console.print("carrying a match through due process, step by step in the days to come")
+        self._work = self._due.carry(told)
+        self._wanted = await anext(self._work, None)
+        self._console.print("asking members about another match under a legal instrument")
+        subject = await inquiry.choose(told, self._due.match_id, self._deployment)
+        if subject is not None:
+            matches = told[subject.members[0]]["matches"]
+            # The scope names people as an authority would: what is sealed must not be found at the hub.
+            named = next(each["named"] for each in matches if each["id"] == subject.match_id)
+            officers = inquiry.Officers(self._crew, self._deployment, self._folder, self._console)
+            self.inquiry = await officers.inquire(subject, f"signals about {', '.join(named)}")

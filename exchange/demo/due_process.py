@@ -1,13 +1,13 @@
 """Two members' officers at work on one match of the demo: asked, restricted, appealed against, lifted.
 
 Invariants: what the members learn here they learn over the exchange; who decides the appeal took no part
-before; the replay's clock only moves forward; what is reported is what the hub answered and what the other
-member was told, whether good or bad.
+before; the replay's clock is moved by others alone; what is reported is what the hub answered and what the
+other member was told, whether good or bad.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -38,7 +38,6 @@ from signalexchange.v1.signal_service_pb2 import (
 from exchange.demo.desk import PATIENCE
 from exchange.demo.proceedings import Proceedings
 from exchange.provision import Deployment
-from exchange.replay.running import set_clock
 
 DAY: Final = 86_400
 PURPOSE: Final = "credit-decision"
@@ -66,13 +65,17 @@ class Chosen:
 
 
 class DueProcess:
-    """Two members' officers at work, after the replay's last day. An asynchronous context manager."""
+    """Two members' officers at work, from morning to morning. An asynchronous context manager."""
 
     def __init__(self, deployment: Deployment, console: Console, now: int) -> None:
-        """`now` (Unix seconds) is the replay's clock."""
+        """`now` (Unix seconds) is what the replay's clock says."""
         self._deployment = deployment
         self._console = console
         self.now = now
+        self.proceedings: Proceedings | None = None
+        """What came of it, once it is over."""
+        self.match_id = ""
+        """The match that is carried through."""
         self._clients: dict[str, ExchangeClient] = {}
         self._stack = AsyncExitStack()
 
@@ -82,10 +85,17 @@ class DueProcess:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
-    async def carry(self, told: Mapping[str, Mapping[str, Any]]) -> Proceedings | None:
-        """Carry a match through, if there is one that calls for it; `told` is what each member was told."""
+    async def carry(self, told: Mapping[str, Mapping[str, Any]]) -> AsyncGenerator[int, None]:
+        """Carry a match through, if there is one that calls for it; `told` is what each member was told.
+
+        Yields when it wants to go on, Unix seconds: the replay's clock must stand there or later, and `now`
+        too.
+        """
         chosen = await self._choose(told)
-        return None if chosen is None else await self._work(chosen)
+        if chosen is not None:
+            async with aclosing(self._work(chosen)) as work:
+                async for wanted in work:
+                    yield wanted
 
     async def _choose(self, told: Mapping[str, Mapping[str, Any]]) -> Chosen | None:
         """The surest match with a subject about whom another member would be advised to do more than
@@ -113,7 +123,8 @@ class DueProcess:
                         return Chosen(match, subject.token, value, member, other)
         return None
 
-    async def _work(self, chosen: Chosen) -> Proceedings:
+    async def _work(self, chosen: Chosen) -> AsyncGenerator[int, None]:
+        self.match_id = chosen.match.match_id.hex()
         acting, other = await self._client(chosen.acting), await self._client(chosen.other)
         pattern, start = _pattern(chosen.match), self.now
         reason = pattern.replace(" ", "-")
@@ -136,7 +147,7 @@ class DueProcess:
             due = self.now + rules.explanation_days * DAY
             await self._act(acting, case_id, ACTION_EXPLAIN, explain_by=due)
             self._say(chosen.acting, f"the customer authenticates, and may explain until {_day(due)}")
-            self._to(due + DAY)
+            yield due + DAY
             evidence = (
                 CaseEvidence(match_id=chosen.match.match_id),
                 CaseEvidence(signal_id=published.signal_ids[0]),
@@ -144,7 +155,7 @@ class DueProcess:
             await self._act(acting, case_id, ACTION_RESTRICT, evidence=evidence)
             self._say(chosen.acting, f"no explanation came: credit functions are restricted ({_FIRST})")
 
-            self._to(self.now + DAY)
+            yield self.now + DAY
             await acting.cases.receive_appeal(
                 case_id,
                 b"the goods were delivered; the invoices are enclosed",
@@ -157,7 +168,7 @@ class DueProcess:
             self._say(chosen.acting, f"the customer appeals, with invoices ({_SECOND})")
             self._say(chosen.other, f"is told within the same watch; now advised to {_name(during)} at most")
 
-            self._to(self.now + DAY)
+            yield self.now + DAY
             granted = await acting.cases.decide_appeal(case_id, True, Grounds(_THIRD), timeout=PATIENCE)
             await self._told(watching, changes, 2)
             after = await self._advice(chosen.other, chosen.token, chosen.value)
@@ -172,8 +183,8 @@ class DueProcess:
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
-        return Proceedings(
-            match_id=chosen.match.match_id.hex(),
+        self.proceedings = Proceedings(
+            match_id=self.match_id,
             pattern=pattern,
             acting=chosen.acting,
             other=chosen.other,
@@ -257,11 +268,6 @@ class DueProcess:
             config = load_config(self._deployment.party_config(member))
             self._clients[member] = await self._stack.enter_async_context(ExchangeClient.from_config(config))
         return self._clients[member]
-
-    def _to(self, now: int) -> None:
-        """Move the clock forward."""
-        self.now = max(self.now, now)
-        set_clock(self._deployment.clock, self.now)
 
     def _say(self, member: str, text: str) -> None:
         self._console.print(f"  {member:11} {_day(self.now)}  {text}", markup=False, soft_wrap=True)

@@ -104,32 +104,27 @@ class Story:
             crew.complete("comparison", [*HUB_COMMAND, *comparison(self._comparison)])
         )
         try:
-            with self._stage("replay"):
-                await self._replay(agents)
-            return await self._account(crew, agents, comparing)
+            folder, begins = self._folder / "disclosure", self._first + (self._cashout.days - 1) * DAY
+            async with Casework(crew, self._deployment, folder, self._console, agents, begins) as officers:
+                with self._stage("replay"):
+                    await self._replay(agents, officers)
+            return await self._account(crew, agents, officers, comparing)
         finally:
             comparing.cancel()
             await asyncio.gather(comparing, return_exceptions=True)
 
     async def _account(
-        self, crew: Crew, agents: Sequence[Agent], comparing: "asyncio.Task[bytes]"
+        self, crew: Crew, agents: Sequence[Agent], officers: Casework, comparing: "asyncio.Task[bytes]"
     ) -> tuple[report.Outcome, list[list[str]]]:
         """What came of the replay: asked, audited, searched, compared, reported."""
         deployment = self._deployment
         await agents[0].ask("control", value=CONTROL_PHONE)
         told = await asyncio.gather(*(agent.ask("matches") for agent in agents))
-        by_member = {agent.name: each for agent, each in zip(agents, told, strict=True)}
-        last = self._first + (max(self._days, self._cashout.days) - 1) * DAY
-        officers = Casework(crew, deployment, self._folder / "disclosure", self._console, by_member)
-        with self._stage("cases"):
-            proceedings = await officers.proceed(last)
-        with self._stage("disclosure"):
-            disclosed = await officers.disclose(proceedings)
         summaries = [await agent.ask("summary", evidence=str(self._evidence)) for agent in agents]
         with self._stage("audit"):
             await crew.complete("auditor-fetch", self._auditor("fetch", self._evidence))
             matches = MatchLog(self._evidence)
-            proceedings = proceedings and proceedings.on(self._evidence)
+            proceedings = officers.proceedings and officers.proceedings.on(self._evidence)
             drawn = await self._draw(agents, told, matches)
             await crew.stop(*(agent.name for agent in agents))
             if not self._options.keep:
@@ -144,7 +139,7 @@ class Story:
         with self._stage("compare"):
             await comparing
             matching = self._cashout.outcome(told, matches, compared(self._comparison))
-        outcome = self._outcome(summaries, verified, findings, raw, matching, proceedings, disclosed)
+        outcome = self._outcome(summaries, verified, findings, raw, matching, proceedings, officers.inquiry)
         outcome.write(self._folder / "report.json")
         report.show(
             outcome,
@@ -222,9 +217,9 @@ class Story:
         await asyncio.gather(*(agent.ask("start") for agent in agents))
         return agents
 
-    async def _replay(self, agents: Sequence[Agent]) -> None:
+    async def _replay(self, agents: Sequence[Agent], officers: Casework) -> None:
         """Each morning: the clock moves, frauds known by now and yesterday's flows that stand out are
-        published, the day's terminals asked for."""
+        published, the day's terminals asked for, and officers do what is due."""
         signals = lookups = 0
         days = max(self._days, self._cashout.days)
         with Steps(self._console, "replaying", days, "days") as steps:
@@ -246,7 +241,9 @@ class Story:
                     for agent, answer in zip(agents, watched, strict=True):
                         for line in answer["lines"]:
                             self._console.print(f"  {agent.name:11} {line}", markup=False, soft_wrap=True)
+                await officers.morning(now)
                 steps.step(f"{signals:,} signals, {lookups:,} look-ups")
+        await officers.finish(now)
 
     @property
     def _proof(self) -> tuple[str | Path, ...]:

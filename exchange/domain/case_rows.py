@@ -81,6 +81,15 @@ class AppealRow(NamedTuple):
     until: int
 
 
+class AppealTime(NamedTuple):
+    """Appeals of one group dispute what is said of one subject until then at most, and not `again` before;
+    `digest` stands for both."""
+
+    digest: bytes
+    until: int
+    again: int
+
+
 class CaseEvent(NamedTuple):
     """News of a case for one member's watch."""
 

@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final, NamedTuple
 
-from exchange.domain.case_rows import AppealRow, CaseEvent, CaseStepRow, DeadlineRow, ProceedingRow
+from exchange.domain.case_rows import (
+    AppealRow,
+    AppealTime,
+    CaseEvent,
+    CaseStepRow,
+    DeadlineRow,
+    ProceedingRow,
+)
 from exchange.domain.disclosure import DisclosureDelta
 from exchange.domain.reliability import Tally
 from exchange.domain.tree import Tile
@@ -336,7 +343,8 @@ class Delta:
     subscriptions: list[Subscription] = field(default_factory=list)
     unsubscribed: list[tuple[bytes, str]] = field(default_factory=list)
     lapsed: int = 0
-    """Subscriptions that ended by then go, and hypotheses that may be put up again."""
+    """Subscriptions that ended by then go, hypotheses that may be put up again, and appeal times that are
+    over."""
     rosters: list[RosterRow] = field(default_factory=list)
     suspensions: list[SuspensionRow] = field(default_factory=list)
     reinstated: list[str] = field(default_factory=list)
@@ -373,6 +381,7 @@ class Delta:
     case_steps: list[CaseStepRow] = field(default_factory=list)
     case_deadlines: list[DeadlineRow] = field(default_factory=list)
     appeals: list[AppealRow] = field(default_factory=list)
+    appeal_times: list[AppealTime] = field(default_factory=list)
     decided_appeals: list[tuple[bytes, str]] = field(default_factory=list)
     """(case id, member): the appeal in that proceeding disputes nothing any more."""
     appealed: list[tuple[int, int]] = field(default_factory=list)

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
 
-from exchange.domain.case_rows import AppealRow, StoredCaseEvent, StoredProceeding, StoredStep
+from exchange.domain.case_rows import AppealRow, AppealTime, StoredCaseEvent, StoredProceeding, StoredStep
 from exchange.domain.disclosure import StoredDisclosure, StoredDisclosureEvent
 from exchange.domain.records import (
     Batch,
@@ -219,6 +219,9 @@ class Store(Protocol):
 
     async def appeals(self, places: Sequence[int]) -> list[AppealRow]:
         """Which undecided appeals dispute the signals at these places."""
+
+    async def appeal_times(self, digests: Sequence[bytes]) -> dict[bytes, AppealTime]:
+        """By digest: until when appeals dispute, and when they may again."""
 
     async def appealed_by(self, member: str, case_id: bytes) -> list[int]:
         """Places of the signals that the undecided appeal in a proceeding disputes, ascending."""

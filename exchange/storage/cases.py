@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from exchange.domain.case_rows import (
     AppealRow,
+    AppealTime,
     CaseEvent,
     ProceedingRow,
     StoredCaseEvent,
@@ -94,6 +95,18 @@ class CaseReader(Reader):
                 parameters,
             )
             found.extend(AppealRow(*row) for row in rows)
+        return found
+
+    async def appeal_times(self, digests: Sequence[bytes]) -> dict[bytes, AppealTime]:
+        """By digest: until when appeals dispute, and when they may again."""
+        found: dict[bytes, AppealTime] = {}
+        for chunk in chunks(digests):
+            text, parameters = padded(chunk)
+            rows = await self._rows(
+                f"SELECT digest, until, again FROM appeal_times WHERE digest IN ({text})",  # noqa: S608 - marks only
+                parameters,
+            )
+            found.update((row[0], AppealTime(*row)) for row in rows)
         return found
 
     async def appealed_by(self, member: str, case_id: bytes) -> list[int]:

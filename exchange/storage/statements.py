@@ -63,6 +63,7 @@ def statements(delta: Delta) -> Iterator[Statement]:
         ("INSERT INTO case_steps", delta.case_steps),
         ("INSERT INTO case_deadlines", delta.case_deadlines),
         ("INSERT INTO appeals", delta.appeals),
+        ("INSERT OR REPLACE INTO appeal_times", delta.appeal_times),
         (_INSERT_CASE_EVENTS, delta.case_events),
         ("INSERT INTO case_orders", delta.case_orders),
         ("INSERT OR IGNORE INTO acknowledged", delta.acknowledged),
@@ -100,6 +101,7 @@ def statements(delta: Delta) -> Iterator[Statement]:
     if delta.lapsed:
         yield "DELETE FROM subscriptions WHERE expires_at <= ?", (delta.lapsed,)
         yield "DELETE FROM spent WHERE until <= ?", (delta.lapsed,)
+        yield "DELETE FROM appeal_times WHERE again <= ?", (delta.lapsed,)
     if delta.forgotten_access:
         yield (
             "UPDATE entries SET payload = NULL, payload_opening = NULL WHERE idx >="  # noqa: S608 - marks only

@@ -1,24 +1,30 @@
 """What an appeal does to signals: disputed at every member until it is decided, or its time is over.
 
-Invariants: a signal stays disputed while any undecided appeal names it, whatever its issuer answers; until
-when is on the log, in an entry that no member opens, since it says where others' signals stand; everybody who
+Invariants: a signal stays disputed while any undecided appeal names it, whatever its issuer answers, but one
+group's appeals pause what is said of one subject for `appeal_days` a year: none of them is a veto. Until when
+is on the log, in an entry that no member opens, since it says where others' signals stand; everybody who
 was shown one is told when its dispute begins and when it ends.
 """
 
 from collections.abc import Collection, Iterable
-from typing import Self
+from hashlib import sha256
+from typing import Final, Self
 
 from signalexchange.v1.log_entry_pb2 import ENTRY_TYPE_DISPUTE, DisputeEntry, SignalPosition
 from signalexchange.v1.signal_service_pb2 import SIGNAL_CHANGE_DISPUTED, SIGNAL_CHANGE_UPHELD
 
-from exchange.domain.case_rows import AppealRow
+from exchange.domain.case_rows import AppealRow, AppealTime
 from exchange.domain.matching.naming import tokens_of
+from exchange.domain.proceeding import DAY
 from exchange.domain.records import POSITIONS, SignalState, Status
 from exchange.domain.store import Store
 from exchange.usecases.audience import Audience
 from exchange.usecases.exchange import Exchange
 from exchange.usecases.items import Disputed
 from exchange.usecases.writer import Proposal
+
+YEAR: Final = 365 * DAY
+"""Seconds after which a group's appeals may pause once more what is said of a subject."""
 
 
 class Disputes:
@@ -39,6 +45,7 @@ class Disputes:
         self._places = places
         self._states: list[SignalState] = []
         self._by_others: dict[int, int] = {}
+        self._times: dict[bytes, AppealTime] = {}
         self._audience = Audience(exchange, [])
         self._items: list[Disputed] = []
 
@@ -73,21 +80,38 @@ class Disputes:
         for row in await store.appeals(list(states)) if states else ():
             if (row.case_id, row.member) != (self._case_id, self._member):
                 self._by_others[row.place] = max(row.until, self._by_others.get(row.place, 0))
+        self._times = await store.appeal_times([self._key(state) for state in self._states]) if states else {}
         if self._audience.covers(self._states):
             await self._audience.read_on()
         else:
             self._audience = await Audience.find(self._exchange, self._states)
 
     def begin(self, proposal: Proposal, until: int) -> None:
-        """Dispute them until then (Unix seconds)."""
-        active = [state for state in self._states if state.status == Status.ACTIVE]
-        proposal.delta.appeals.extend(
-            AppealRow(self._case_id, self._member, state.place, until) for state in active
-        )
-        self._set(proposal, {s.place: max(until, self._by_others.get(s.place, 0)) for s in active})
-        for state in active:
-            if not state.is_disputed(proposal.now):
+        """Dispute them until then (Unix seconds) at most."""
+        untils: dict[int, int] = {}
+        for state in self._states:
+            own = self._until(proposal, state, until) if state.status == Status.ACTIVE else 0
+            if own > proposal.now:
+                proposal.delta.appeals.append(AppealRow(self._case_id, self._member, state.place, own))
+                untils[state.place] = max(own, self._by_others.get(state.place, 0))
+        self._set(proposal, untils)
+        for state in self._states:
+            if state.place in untils and not state.is_disputed(proposal.now):
                 self._audience.tell(proposal, state, SIGNAL_CHANGE_DISPUTED)
+
+    def _until(self, proposal: Proposal, state: SignalState, until: int) -> int:
+        """Until when this appeal disputes a signal: a group's appeals pause what is said of one subject for
+        the time of one in a year, however many cases it opens and signals it adds."""
+        key = self._key(state)
+        known = self._times.get(key)
+        if known is None or known.again <= proposal.now:
+            known = self._times[key] = AppealTime(key, until, until + YEAR)
+            proposal.delta.appeal_times.append(known)
+        return min(until, known.until)
+
+    def _key(self, state: SignalState) -> bytes:
+        group = self._exchange.membership.group(self._member) or ""
+        return sha256(group.encode() + b"\0" + (state.token or b"")).digest()
 
     def end(self, proposal: Proposal) -> None:
         """This appeal disputes them no longer."""

@@ -292,7 +292,7 @@ class Matching:
             case Named():
                 self._interest(set(item.tokens))
             case Disputed():
-                self._absorb(self.matcher.dispute(item.places, item.until))
+                self._absorb(self.matcher.dispute(item.places, disputed=item.until > 0))
             case Standing():
                 self._rebuilt = self._put
                 self._leave(self.naming.places_of(item.member), item.time, spend=False)
@@ -368,7 +368,7 @@ class Matching:
         """Take up what is stored as it was when the entries below `matched_to` had been taken into account,
         but for what the members `without` said."""
         membership = self._membership()
-        appealed = self.matcher.appealed or dict(await self._store.appealed())
+        appealed = self.matcher.appealed or {place for place, _ in await self._store.appealed()}
         self.matcher = Matcher(
             membership.rulebook.matching, lambda: os.urandom(16), reliability=self._learning.reliability
         )

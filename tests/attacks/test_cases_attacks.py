@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from signalexchange.roster import OfficerKey, Party
+from signalexchange.rulebook import Rulebook, default_text
 from signalexchange.v1.case_service_pb2 import (
     CaseStatement,
     GetCaseRequest,
@@ -51,7 +52,9 @@ from tests.support.log_entries import logged
 from tests.support.loops import TYPES, Loop
 from tests.support.match_members import propose
 from tests.support.members import CARD, DAY, subject
-from tests.support.outcomes import CONFIRMED_GRADE, START, ask, claim, publish
+from tests.support.outcomes import CONFIRMED_GRADE, START, ask, at, claim, publish
+
+RULES = Rulebook.parse(default_text()).cases
 
 NORTH, SOUTH, PAY, SHOP = "bank-north", "bank-south", "pay-lotus", "shop-river"
 
@@ -243,6 +246,39 @@ async def test_a_match_one_was_not_told_of_opens_no_case(hub: Running) -> None:
     desk = Desk(hub.deployment, NORTH)
     found = await refusal(hub, desk, opening(subject(), match_id=os.urandom(16)))
     assert found.reason == "MATCH_UNKNOWN"
+
+
+async def test_appeals_are_no_veto(hub: Running) -> None:
+    """A friend of the gang's: its member objects to what it told of him itself, in ever new cases."""
+    friend = os.urandom(32)
+    for member in (SOUTH, PAY, SHOP):
+        await publish(hub, member, claim(friend), claim(friend))
+
+    async def objects(*signal_ids: bytes) -> Desk:
+        desk = Desk(hub.deployment, NORTH)
+        await desk.take(hub, opening(subject(friend)))
+        await desk.take(hub, appeal(*signal_ids))
+        return desk
+
+    async def advice() -> int:
+        risk = await ask(hub, SOUTH, friend)
+        assert risk is not None
+        return risk.advice
+
+    bait = claim(friend)
+    await publish(hub, NORTH, bait)
+    assert await advice() > ACTION_AUTHENTICATE
+    first = await objects(bait.signal_id)
+    assert await advice() == ACTION_AUTHENTICATE
+    at(hub, 5 * DAY)
+    await first.take(hub, decide_appeal(granted=False), officer=SECOND)
+    for days in (8, 20, 25):
+        at(hub, days * DAY)
+        bait = claim(friend)
+        await publish(hub, NORTH, bait)
+        desk = await objects(bait.signal_id)
+        assert (await advice() == ACTION_AUTHENTICATE) == (days < RULES.appeal_days)
+        await desk.take(hub, decide_appeal(granted=False), officer=SECOND)
 
 
 # --- sanctions

@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from signalexchange.rulebook import Rate, Rulebook, default_text
 from signalexchange.v1 import (
+    case_service_pb2,
     match_service_pb2,
     membership_service_pb2,
     notice_service_pb2,
@@ -39,6 +40,7 @@ SERVICES = [
         (membership_service_pb2, "MembershipService"),
         (match_service_pb2, "MatchService"),
         (outcome_service_pb2, "OutcomeService"),
+        (case_service_pb2, "CaseService"),
         (notice_service_pb2, "NoticeService"),
         (token_service_pb2, "TokenService"),
         (health_pb2, "Health"),

@@ -147,7 +147,7 @@ async def test_a_signal_stays_disputed_while_any_appeal_against_it_waits(hub: Ru
     mine, other = await accused(hub, token)
     first = await objected(hub, token, mine, other)
     at(hub, DAY)
-    second = await objected(hub, token, mine)
+    second = await objected(hub, token, mine, member=PAY)
     at(hub, 2 * DAY)
     await second.take(hub, decide_appeal(granted=False), officer=SECOND)
     assert await advice(hub, token) == ACTION_AUTHENTICATE
@@ -258,12 +258,12 @@ async def test_members_meet_in_a_match_s_case_and_see_nothing_of_each_other_s_pr
         assert len(DisputeEntry.FromString(entry.payload).signals) == 2
         await hub.hub._exchange.matching.settled()
         matcher = hub.hub._exchange.matching.matcher
-        assert matcher.is_appealed(matcher.matches[match.match_id], START)
+        assert matcher.is_appealed(matcher.matches[match.match_id])
         await lender.take(hub, decide_appeal(granted=False), officer=SECOND)
         assert not (await watches[SOUTH].next()).case.disputed
         assert not (await bank.case(hub)).disputed
         await hub.hub._exchange.matching.settled()
-        assert not matcher.is_appealed(matcher.matches[match.match_id], START)
+        assert not matcher.is_appealed(matcher.matches[match.match_id])
 
 
 async def test_an_appeal_against_a_match_outlives_a_restart(tmp_path: Path) -> None:
@@ -276,10 +276,10 @@ async def test_an_appeal_against_a_match_outlives_a_restart(tmp_path: Path) -> N
     async with serving(deployment) as hub:
         await hub.hub._exchange.matching.settled()
         matcher = hub.hub._exchange.matching.matcher
-        assert matcher.is_appealed(matcher.matches[match.match_id], START)
+        assert matcher.is_appealed(matcher.matches[match.match_id])
         await desk.take(hub, decide_appeal(granted=True), officer=SECOND)
         await hub.hub._exchange.matching.settled()
-        assert not matcher.is_appealed(matcher.matches[match.match_id], START)
+        assert not matcher.is_appealed(matcher.matches[match.match_id])
 
 
 async def test_closing_a_match_s_case_says_what_came_of_the_match(tmp_path: Path) -> None:

@@ -251,7 +251,8 @@ async def test_what_was_learned_before_there_were_versions_becomes_the_first(tmp
         for table in ("acknowledged", "proceedings", "case_steps", "case_deadlines", "appeals"):
             database.execute(f"DROP TABLE {table}")
         database.executescript(
-            "DROP TABLE case_events; DROP TABLE case_orders; DROP INDEX signals_appealed;"
+            "DROP TABLE case_events; DROP TABLE appeal_times; DROP TABLE case_orders;"
+            " DROP INDEX signals_appealed;"
             " ALTER TABLE signals DROP COLUMN appealed_until; ALTER TABLE events DROP COLUMN correction;"
         )
         database.execute("PRAGMA user_version = 3")

@@ -3,8 +3,8 @@
 Invariants: no single accuser: for every group, advice(all) ≤ max(AUTHENTICATE, uncapped advice of one
 instance that names the subject and is found in the graph without that group's signals, links, shared values
 and outcomes). Nor a rumour: without echoes one is found too. A verdict that refutes disputes what is
-left, for `dispute_days` or until a group that tells of it confirms; an undecided appeal against evidence of
-the match disputes it for everybody.
+left, for `dispute_days` or until a group that tells of it confirms. Nor on what an undecided appeal disputes:
+advice above AUTHENTICATE stands without it, so that nobody pauses more of a match than it objects to.
 """
 
 from collections.abc import Iterator, Set
@@ -60,7 +60,9 @@ def prepare(
     for without, echoes in _ways(matcher, match, token):
         for instance in _naming(matcher, match, token, without):
             yield
-            if any(token in named for named, _ in _standing(matcher, match, instance, without, echoes)):
+            if any(
+                token in named for named, _ in _standing(matcher, match, instance, without, echoes, False)
+            ):
                 break
 
 
@@ -91,12 +93,16 @@ def grade(match: Match, telling: Set[str], without: str = "") -> EvidenceGrade.V
 def matched(matcher: Matcher, match: Match, token: bytes, group: str, tlp: int, now: int) -> Matched | None:
     """A match as it counts in an answer about one of its subjects to a member of a group: what stands without
     that group; None where nothing does, or not surely enough to be told."""
-    found = support(matcher, match, token, {group}) if match.stands else None
-    if found is None:
+    if not match.stands:
+        return None
+    objected = False
+    found = support(matcher, match, token, {group})
+    if not _is_sure(matcher, match, found) and matcher.is_appealed(match):
+        # It goes on being told; what it tells is disputed.
+        objected, found = True, support(matcher, match, token, {group}, objected=True)
+    if found is None or not _is_sure(matcher, match, found):
         return None
     sure = _confidence(matcher, match, found, "")
-    if sure < matcher.rules.report_at:
-        return None
     without, grades = {}, {}
     for other in _accusers(matcher, match, token) - {group}:
         left = support(matcher, match, token, {group, other})
@@ -111,17 +117,19 @@ def matched(matcher: Matcher, match: Match, token: bytes, group: str, tlp: int, 
         without,
         tlp,
         max(item.seen.last for item in match.evidence() if item.seen.group in found.groups),
-        is_disputed(matcher, match, now, found.groups, ""),
+        objected or is_disputed(matcher, match, now, found.groups, ""),
         grade(match, found.groups),
         grades,
     )
 
 
+def _is_sure(matcher: Matcher, match: Match, found: Support | None) -> bool:
+    return found is not None and _confidence(matcher, match, found, "") >= matcher.rules.report_at
+
+
 def is_disputed(matcher: Matcher, match: Match, now: int, telling: frozenset[str], without: str = "") -> bool:
-    """Whether an appeal disputes what the match stands on; or a group refuted it lately and none of those
-    that tell of it has confirmed it; what the group `without` decided is left out."""
-    if matcher.is_appealed(match, now):
-        return True
+    """Whether a group refuted the match lately and none of those that tell of it has confirmed it; what the
+    group `without` decided is left out."""
     verdicts = [(group, given) for group, given in match.verdicts.items() if group != without]
     if any(given.verdict == Verdict.CONFIRMED and group in telling for group, given in verdicts):
         return False
@@ -130,26 +138,32 @@ def is_disputed(matcher: Matcher, match: Match, now: int, telling: frozenset[str
 
 
 def support(
-    matcher: Matcher, match: Match, token: bytes, without: Set[str], *, echoes: bool = True
+    matcher: Matcher,
+    match: Match,
+    token: bytes,
+    without: Set[str],
+    *,
+    echoes: bool = True,
+    objected: bool = False,
 ) -> Support | None:
     """An instance of the match's pattern that names the token and stands had these groups said nothing, or
-    had nobody said what it was shown."""
-    known = (token, frozenset(without), echoes)
+    had nobody said what it was shown; what appeals dispute counts only with `objected`."""
+    known = (token, frozenset(without), echoes, objected)
     if known not in match.supports.tokens:
         match.supports.tokens[known] = _support(matcher, match, *known)
     return match.supports.tokens[known]
 
 
 def _support(
-    matcher: Matcher, match: Match, token: bytes, without: frozenset[str], echoes: bool
+    matcher: Matcher, match: Match, token: bytes, without: frozenset[str], echoes: bool, objected: bool
 ) -> Support | None:
-    for (name, left_out, echoed), found in match.supports.tokens.items():
+    for (name, left_out, echoed, disputed), found in match.supports.tokens.items():
         # What stands without fewer, and takes nobody's word of the rest, stands as well.
-        same = (name, echoed) == (token, echoes) and left_out <= without
+        same = (name, echoed, disputed) == (token, echoes, objected) and left_out <= without
         if same and found is not None and not found.voices & without:
             return found
     for instance in _naming(matcher, match, token, without):
-        for named, found in _standing(matcher, match, instance, without, echoes):
+        for named, found in _standing(matcher, match, instance, without, echoes, objected):
             if token in named:
                 return found
     return None
@@ -170,20 +184,27 @@ def _naming(matcher: Matcher, match: Match, token: bytes, without: frozenset[str
 
 
 def _standing(
-    matcher: Matcher, match: Match, instance: Instance, without: frozenset[str], echoes: bool
+    matcher: Matcher,
+    match: Match,
+    instance: Instance,
+    without: frozenset[str],
+    echoes: bool,
+    objected: bool,
 ) -> list[tuple[frozenset[bytes], Support]]:
     """What is found again of an instance, in the order found: whom it names, and on what it stands. Kept,
     since the same is asked of each subject."""
-    known = (instance.key, without, echoes)
+    known = (instance.key, without, echoes, objected)
     if known in match.supports.instances:
         return match.supports.instances[known]
-    graph = Without(
-        matcher.graph, without, matcher.ledger.refuted(match.pattern), None if echoes else matcher.echoes
-    )
+    places = matcher.ledger.refuted(match.pattern)
+    if not objected and matcher.appealed:
+        places = places | matcher.appealed
+    graph = Without(matcher.graph, without, places, None if echoes else matcher.echoes)
     left = [
         item
         for item in instance.evidence.values()
         if item.seen.group not in without and (echoes or not item.seen.echo)
+        if objected or item.seen.place not in matcher.appealed
     ]
     standing = match.supports.instances[known] = []
     for finding in matcher.find_again(graph, match.pattern, instance.key, left):

@@ -65,6 +65,14 @@ CREATE TABLE appeals (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX appeals_by_place ON appeals (place);
 
+-- Digests of a controlling group and a subject of which its appeals disputed signals: `until` when they do at most, and
+-- when they may `again` (Unix seconds).
+CREATE TABLE appeal_times (
+    digest BLOB PRIMARY KEY,
+    until INTEGER NOT NULL,
+    again INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE case_events (
     position INTEGER PRIMARY KEY AUTOINCREMENT,
     member TEXT NOT NULL,

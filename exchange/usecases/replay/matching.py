@@ -119,7 +119,7 @@ class MatchingReplay:
                         self.matcher.graph.spent.add(key, until)
                 self.matcher.withdraw(item.places, item.time)
             case Disputed():
-                self.matcher.dispute(item.places, item.until)
+                self.matcher.dispute(item.places, disputed=item.until > 0)
             case Standing():
                 everything = self._book.roles_of(item.member, item.entry * POSITIONS)
                 held = [row.place for row, _ in everything if row.place in self.matcher.graph]
