@@ -1,5 +1,7 @@
 """Officers at the command line: an inquiry to two members, a package signed by two, verified, assembled."""
 
+import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -126,7 +128,12 @@ async def test_a_package_from_request_to_index(exchange: World, tmp_path: Path) 
 async def test_errors_say_what_to_do(exchange: World, tmp_path: Path) -> None:
     north = await exchange.client(NORTH)
     await north.publish([draft(1)])
+    beginning = asyncio.ensure_future(anext(north.disclosures.watch(from_now=True)))
+    await asyncio.sleep(0.3)
     (asked,) = await request(exchange, NORTH)
+    await asyncio.wait_for(beginning, 10)
+    told = good(await run(exchange, NORTH, "disclosures", "watch", "--count", "1", "--json"))
+    assert json.loads(told.out)["request"] == asked["request"]
     id_, out = asked["request"], str(tmp_path / "decision.json")
     suspicious = tmp_path / "SAR_2026.txt"
     suspicious.write_text("x")

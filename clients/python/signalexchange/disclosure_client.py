@@ -245,6 +245,11 @@ class DisclosureClient:
                     await self.check(answer.disclosure)
                     yield DisclosureNews(answer.resume_token, answer.disclosure)
 
+    async def handled(self, news: DisclosureNews) -> None:
+        """Note that a disclosure was handled, where the reader of `watch` does not ask for the next one."""
+        name = f"resume disclosures {(await self._roster.roster()).origin}"
+        await asyncio.to_thread(self._journal().set_state, name, news.resume_token)
+
     async def check(self, disclosure: Disclosure) -> DisclosureRequestStatement:
         """The request of a disclosure, once the officers' signatures on it and on the decision held."""
         signed = disclosure.request

@@ -1,6 +1,8 @@
 """Commands about disclosures to law enforcement: an authority's requests, a member's decisions."""
 
+import json
 from collections.abc import Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -57,9 +59,9 @@ COLUMNS = (
 def disclosures() -> None:
     """Ask members under a legal instrument, and answer such requests.
 
-    Law enforcement: request, list, show, withdraw, fetch, assemble. Members: list, show, open-scope, prepare,
-    sign (two officers), submit, refuse. What is asked for and what is released is sealed from one side to the
-    other; the hub sees who asks whom under which instrument.
+    Law enforcement: request, list, show, watch, withdraw, fetch, assemble. Members: list, show, watch,
+    open-scope, prepare, sign (two officers), submit, refuse. What is asked for and what is released is sealed
+    from one side to the other; the hub sees who asks whom under which instrument.
     """
 
 
@@ -175,6 +177,34 @@ async def show(client: ExchangeClient, request_id: str, as_json: bool) -> None:
             for name, value in shown.items()
         ]
         print_table(("field", "value"), rows)
+
+
+@disclosures.command()
+@click.option(
+    "--from-now", is_flag=True, help="Forget where the last watch stopped, and what lies in between."
+)
+@click.option("--count", type=click.IntRange(min=1), help="End after so many.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON document a line for scripts.")
+@with_client
+async def watch(client: ExchangeClient, from_now: bool, count: int | None, as_json: bool) -> None:
+    """Print disclosures as they take a step: a member is asked, has decided, and so on.
+
+    Goes on where the last watch of disclosures stopped; after a crash the last one may come again, none is
+    lost.
+    """
+    left = count
+    if not as_json:
+        click.echo("\t".join(COLUMNS))
+    async with aclosing(client.disclosures.watch(from_now=from_now)) as stream:
+        async for news in stream:
+            shown = document(news.disclosure)
+            line = "\t".join(str(shown[name]) for name in COLUMNS)
+            click.echo(json.dumps(shown, ensure_ascii=False) if as_json else line)
+            if left is not None:
+                left -= 1
+                if left == 0:
+                    await client.disclosures.handled(news)
+                    return
 
 
 @disclosures.command("open-scope")
