@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from signalexchange.rulebook import Rate, Rulebook, default_text
 from signalexchange.v1 import (
     case_service_pb2,
+    disclosure_service_pb2,
     match_service_pb2,
     membership_service_pb2,
     notice_service_pb2,
@@ -41,6 +42,7 @@ SERVICES = [
         (match_service_pb2, "MatchService"),
         (outcome_service_pb2, "OutcomeService"),
         (case_service_pb2, "CaseService"),
+        (disclosure_service_pb2, "DisclosureService"),
         (notice_service_pb2, "NoticeService"),
         (token_service_pb2, "TokenService"),
         (health_pb2, "Health"),
@@ -92,7 +94,8 @@ async def test_who_shares_nothing_asks_nothing(hub: Running, party: str) -> None
 
 async def test_malformed_bytes_are_the_callers_fault_for_every_method(hub: Running) -> None:
     for method in sorted(name for name in METHODS if "TokenService" not in name and "reflection" not in name):
-        service = hub[OPERATOR if "Propose" in method or "Suspend" in method else NORTH]
+        parties = {"bank": NORTH, "operator": OPERATOR, "law_enforcement": "police-one"}
+        service = hub[next(party for kind, party in parties.items() if kind in RULES[method].kinds)]
         raw: Any = service.channel.unary_unary(method)
         assert (await refused(raw(b"\xff\xff\xff", timeout=10))).reason == "MALFORMED", method
 
