@@ -16,7 +16,8 @@ from signalexchange.package import Manifest
 from signalexchange.package_contents import Contents, ReleasedCase, ReleasedMatch, ReleasedSignal
 from signalexchange.rulebook import Rulebook
 from signalexchange.v1.identifier_pb2 import SubjectToken
-from signalexchange.v1.match_service_pb2 import MatchPart, MatchStatus, Pattern
+from signalexchange.v1.match_service_pb2 import MatchPart, MatchStatus, Pattern, ThresholdStanding
+from signalexchange.v1.notice_service_pb2 import LegalCounter, LegalLevel
 from signalexchange.v1.signal_pb2 import EvidenceGrade, LegalBasis
 from signalexchange.v1.signal_service_pb2 import Action, ContributionBucket
 
@@ -71,7 +72,7 @@ def render(contents: Contents) -> bytes:
         _reading(),
         "<h2>一、成员自有信号 · The member's own signals</h2>",
         _paragraph(
-            "以下每条信号由本成员签名并记入日志。",
+            "证明：本成员在该时间签名并将其记入日志，及其所示的后续变更。不证明：所述内容属实，或不存在其他信号。",
             "It proves that the member signed exactly this on the log at that time, and what became of it "
             "since as far as the member shows it. It does not prove that what the member says is true, nor "
             "that there are no other signals.",
@@ -80,7 +81,7 @@ def render(contents: Contents) -> bytes:
         "" if contents.signals else "<p>无 · none</p>",
         "<h2>二、匹配 · Matches</h2>",
         _paragraph(
-            "匹配是系统依据多家机构信号按规则得出的线索。",
+            "证明：系统在该时间按所列规则向本成员展示了该线索。不证明：其他机构报告的内容，或任何人有违法行为。",
             "It proves that the hub showed this match to the member at that time, by these rules. It does "
             "not prove what other institutions reported, which is not shown, nor that anybody did wrong.",
         ),
@@ -88,7 +89,7 @@ def render(contents: Contents) -> bytes:
         "" if contents.matches else "<p>无 · none</p>",
         "<h2>三、处置步骤 · Steps of the member's cases</h2>",
         _paragraph(
-            "每一步由本成员的一名责任人签名。",
+            "证明：本成员的一名责任人在该时间签名记录了该步骤。不证明：所列代码以外的理由。",
             "It proves that an officer of the member recorded this step at that time. It does not prove why "
             "beyond the code given.",
         ),
@@ -178,6 +179,7 @@ def _match(number: int, released: ReleasedMatch, rulebook: Rulebook) -> str:
         ("独立机构数 · Independent groups", match.groups),
         ("时间跨度 · Days, others' facts", match.days),
         ("金额量级 · Total, others' facts", _digits(match.total_digits)),
+        ("费用量级 · What did not come back", _digits(match.gain_digits)),
         ("建议 · Advice", _name(Action, match.advice, "ACTION_")),
         ("须人工审核 · A person must decide", "是 · yes" if match.human_review else "否 · no"),
         ("匹配编号 · Match", match.match_id.hex()),
@@ -193,6 +195,15 @@ def _match(number: int, released: ReleasedMatch, rulebook: Rulebook) -> str:
         for each in match.subjects
     ]
     rows += [("成员信号 · The member's signal", id_.hex()) for id_ in match.signal_ids]
+    rows += [
+        (
+            "法定数额（非认定） · Threshold of the law, no verdict",
+            f"{each.statute}: {_name(LegalCounter, each.counter, 'LEGAL_COUNTER_')}, "
+            f"{_name(LegalLevel, each.level, 'LEGAL_LEVEL_')}: "
+            f"{_name(ThresholdStanding, each.standing, 'THRESHOLD_STANDING_')}",
+        )
+        for each in match.thresholds
+    ]
     return f"<h3>匹配 {number} · Match {number}</h3>{_table(rows)}{_derivation(match, name, rulebook)}"
 
 
@@ -206,6 +217,9 @@ def _derivation(match: Any, name: str, rulebook: Rulebook) -> str:
         for factor, (zh, en) in _FACTORS.items()
     ]
     total = "–"
+    other = ""
+    if match.rules_version != rulebook.matching.version:
+        other = f" The match was shown under {match.rules_version}, of which this rulebook holds no numbers."
     if 0 < match.confidence < 1000:
         odds = _CONTEXT.divide(Decimal(match.confidence), Decimal(1000 - match.confidence))
         total = f"{int((odds.ln(_CONTEXT) * 1000).to_integral_value())}"
@@ -219,7 +233,7 @@ def _derivation(match: Any, name: str, rulebook: Rulebook) -> str:
             f"e^(−L/1000)), in permille; here L is about {total}. Pattern and groups are known exactly from "
             "the rulebook in this package; of the others a member is told only how much they weigh, so that "
             "nobody's reports can be read out of it. It is a model's probability under these rules, not a "
-            "finding.",
+            f"finding.{other}",
         )
     )
 
@@ -288,7 +302,7 @@ def _attachments(manifest: Manifest) -> str:
     return (
         "<h2>四、附件 · Attachments</h2>"
         + _paragraph(
-            "附件由成员责任人选定。",
+            "附件由成员责任人选定；摘要仅证明其未被更改，不证明其内容。",
             "They are as the member's officers chose them. Their digests prove that they are unaltered, and "
             "nothing of what they say.",
         )
