@@ -94,6 +94,7 @@ class RecordStep(Change[RecordStepResponse]):
                     "outcomes", "go with closing and with granting an appeal, and with no other step"
                 )
             self._report = await prepare(exchange, self._party, self._request.outcomes)
+            self.weight += self._report.weight
         self._check_verdict(after)
         step = statement.WhichOneof("step")
         if step == "receive_appeal" and after.subject is not None:

@@ -58,6 +58,8 @@ class Kept(NamedTuple):
         if stored is None or stored.row.is_erased:
             return cls(case_id, member, None, (), (), others, stored is not None)
         steps = await store.case_steps(member, case_id)
+        if not steps:  # erased since the row was read
+            return cls(case_id, member, None, (), (), others, True)
         told = await store.case_deadlines(member, case_id)
         recorded = list(_recorded(steps, await store.rosters()))
         return cls(case_id, member, stored.row, recorded, told, others, False)

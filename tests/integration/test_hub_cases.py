@@ -37,6 +37,7 @@ from signalexchange.v1.transparency_service_pb2 import OpenEntriesRequest
 
 from exchange.usecases.case_deadlines import keep_cases
 from tests.support.cases import (
+    OFFICER,
     SECOND,
     CaseWatch,
     Desk,
@@ -51,6 +52,7 @@ from tests.support.cases import (
 )
 from tests.support.exchange import Running, deploy, refused, serving
 from tests.support.log_entries import logged
+from tests.support.match_members import propose
 from tests.support.members import DAY, look_up, subject
 from tests.support.outcomes import INVESTIGATION, START, at, claim, publish
 
@@ -300,3 +302,40 @@ async def test_an_appeal_shows_in_the_state(hub: Running) -> None:
     assert case.state.appeal == APPEAL_PENDING
     assert case.state.decide_by == START + RULES.appeal_days * DAY
     assert case.disputed
+
+
+async def test_a_step_is_answered_again_when_its_officer_has_left(hub: Running) -> None:
+    desk = Desk(hub.deployment, NORTH)
+    await desk.take(hub, opening())
+    request = desk.write(action(ACTION_AUTHENTICATE))
+    first = await hub[NORTH].cases.RecordStep(request)
+    desk.taken(request)
+    parties = [party.model_dump(mode="json") for party in hub.hub._exchange.membership.roster.parties]
+    for party in parties:
+        party["officer_keys"] = [key for key in party["officer_keys"] if key["id"] != OFFICER]
+    await propose(hub, parties=parties)
+    again = await hub[NORTH].cases.RecordStep(request)
+    assert again.repeated_step
+    assert again.receipt.index == first.receipt.index
+    refusal = await refused(hub[NORTH].cases.RecordStep(desk.write(action(ACTION_AUTHENTICATE))))
+    assert refusal.reason == "SIGNATURE_INVALID"
+    await desk.take(hub, action(ACTION_AUTHENTICATE), officer=SECOND)
+
+
+async def test_new_rules_make_no_other_story_of_the_past(hub: Running) -> None:
+    desk = Desk(hub.deployment, NORTH)
+    await desk.take(hub, opening())
+    await desk.fail_explanation(hub, START)
+    await desk.take(hub, action(ACTION_RESTRICT))
+    before = await desk.case(hub)
+    rulebook = Rulebook.parse(default_text())
+    measures = rulebook.cases.measures
+    stricter = measures.model_copy(update={"restrict": measures.freeze})
+    cases = rulebook.cases.model_copy(update={"explanation_days": 25, "measures": stricter})
+    text = rulebook.model_copy(update={"version": rulebook.version + 1, "cases": cases}).text().encode()
+    await propose(hub, rulebook=text, rulebook_sha256=sha256(text).hexdigest())
+    assert (await desk.case(hub)).steps == before.steps
+    assert (await desk.case(hub)).state.measure == ACTION_RESTRICT  # one officer was enough then
+    refusal = await refused(hub[NORTH].cases.RecordStep(desk.write(action(ACTION_EXPLAIN, START + 20 * DAY))))
+    assert refusal.metadata["why"] == "explanation-time"
+    await desk.take(hub, action(ACTION_EXPLAIN, START + 26 * DAY))
