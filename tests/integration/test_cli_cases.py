@@ -1,5 +1,7 @@
 """The commands of officers: the ladder, two officers, an appeal, errors that say what to do."""
 
+import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,16 +12,17 @@ from signalexchange.client import ExchangeClient
 from signalexchange.notices.rendering import render
 from signalexchange.officers import Grounds
 from signalexchange.v1.identifier_pb2 import SubjectToken
-from signalexchange.v1.signal_pb2 import EVIDENCE_GRADE_CORROBORATED
+from signalexchange.v1.log_entry_pb2 import CorrectionEntry
+from signalexchange.v1.signal_pb2 import EVIDENCE_GRADE_CORROBORATED, WITHDRAWAL_REASON_RESOLVED
 from signalexchange.v1.signal_service_pb2 import ACTION_EXPLAIN
 
 from exchange.replay.running import set_clock
 from tests.support.commands import Run
 from tests.support.officers import run
-from tests.support.sdk import CARD, World, draft, luhn, world
+from tests.support.sdk import CARD, PURPOSE, World, draft, luhn, world
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-NORTH = "bank-north"
+NORTH, SOUTH = "bank-north", "bank-south"
 DAY = 86_400
 WHY = ("--reason", "cash-out-suspected")
 
@@ -71,6 +74,7 @@ async def test_a_case_is_opened_explained_and_shown(exchange: World, tmp_path: P
     early = await cases(exchange, "restrict", case, "--evidence", "note:none", "--value", "contact=95588")
     assert early.code == 1
     assert "ask for an explanation first: signalexchange cases explain" in early.err
+    assert "部分功能受到限制" not in early.err, "nobody gets the notice of what was refused"
     bare = await cases(exchange, "explain", case)
     assert bare.code == 2
     assert "give amount, contact, merchant with --value NAME=VALUE" in bare.err
@@ -117,6 +121,8 @@ async def test_two_officers_freeze_and_a_third_decides_the_appeal(exchange: Worl
     later(exchange, 7)
     frozen = await cases(exchange, "freeze", case, *why)
     assert f"cases approve {case} freeze" in frozen.err
+    untold = await cases(exchange, "notice", case, "--value", "contact=95588", "--json")
+    assert untold.json["code"] == "step-explanation-overdue"
     own = await cases(exchange, "approve", case, "freeze")
     assert own.code == 1
     assert "let an officer sign who took no part" in own.err
@@ -125,6 +131,8 @@ async def test_two_officers_freeze_and_a_third_decides_the_appeal(exchange: Worl
     assert "look at the case again" in wrong.err
     approved = await cases(exchange, "approve", case, "freeze", "--json", officer=2)
     assert approved.json["measure"] == "freeze"
+    told = await cases(exchange, "notice", case, "--json")
+    assert told.json["code"] == "advice-freeze"
     listed = await cases(exchange, "list", "--unfinished")
     line = next(line.split("\t") for line in listed.out.splitlines() if line.startswith(case))
     assert (line[2], line[-1]) == ("freeze", "case-2")
@@ -152,6 +160,27 @@ async def test_a_confirmed_measure_is_published_and_withdrawn_when_lifted(exchan
     erased = await cases(exchange, "erase", case)
     assert erased.code == 0, erased.err
     assert (await cases(exchange, "show", case)).code == 1
+
+
+async def test_watches_print_what_is_new_and_acknowledge_corrections(exchange: World) -> None:
+    north, south = await exchange.client(NORTH), await exchange.client(SOUTH)
+    watching = asyncio.create_task(run(exchange, NORTH, "cases", "watch", "--from-now", "--count", "1"))
+    await asyncio.sleep(1)
+    case = (await by_hand(north, 5, explained=False)).hex()
+    assert case in (await watching).out
+    await south.subscribe(PURPOSE, await south.tokens(CARD, [luhn(6)]))
+    watching = asyncio.create_task(
+        run(exchange, SOUTH, "watch", "--from-now", "--count", "2", "--json"), name="corrections"
+    )
+    await asyncio.sleep(1)
+    published = await north.publish([draft(6, now=north.now())])
+    await north.withdraw(published.signal_ids, WITHDRAWAL_REASON_RESOLVED)
+    new, gone = (json.loads(line) for line in (await watching).out.splitlines())
+    assert (new["change"], new["correction"]) == ("recorded", None)
+    assert gone["change"] == "withdrawn"
+    (entry,) = await south.log.open_entries([gone["correction"]])
+    assert CorrectionEntry.FromString(entry.payload).signal_id == published.signal_ids[0]
+    assert south.journal.state(f"corrections {exchange.deployment.origin}") == b""
 
 
 async def test_wrong_input_is_refused_with_what_to_do(exchange: World) -> None:

@@ -1,12 +1,13 @@
 """The notice that goes with a case: which one it is, its values, and how it reaches the customer.
 
-Invariants: the text printed, or written as a page, is rendered from the values given here alone; the digest
-that the step carries is that of the plain text, whatever else was printed.
+Invariants: a notice is given once the step that it goes with is on the log, and of a proposal only once that
+was approved; the digest that the step carries is that of the plain text, whatever else was printed.
 """
 
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 from signalexchange.cases import parse_step, step_name
 from signalexchange.cli.common import note
@@ -15,50 +16,66 @@ from signalexchange.errors import ConfigError, MalformedError
 from signalexchange.notices.catalogue import packaged_catalogue
 from signalexchange.notices.law import LanguageName
 from signalexchange.notices.rendering import Rendered, Value, render
-from signalexchange.v1.case_service_pb2 import EXPLANATION_OVERDUE, LANGUAGE_EN, Case
+from signalexchange.v1.case_service_pb2 import EXPLANATION_OVERDUE, LANGUAGE_EN, Case, CaseStatement
 from signalexchange.v1.outcome_service_pb2 import Verdict
 
 
-def code_of(case: Case) -> str:
-    """Code of the notice for where a case stands, by its last step that is told to the customer.
+class Letter(NamedTuple):
+    """A notice as it is committed to, and as a page to be printed."""
 
-    Raises ConfigError where there is nothing to tell.
+    plain: Rendered
+    page: str
+
+
+def told(case: Case) -> CaseStatement:
+    """The last step that the customer is told of: no proposal that is undecided or was refused.
+
+    Raises ConfigError where there is none.
     """
+    untold = {case.state.proposal}
     for step in reversed(case.steps):
         statement = parse_step(step.statement)
-        match statement.WhichOneof("step"):
-            case "action" if case.state.explanation == EXPLANATION_OVERDUE:
-                return "step-explanation-overdue"
-            case "action":
-                return f"advice-{step_name(statement)}"
-            case "receive_explanation":
-                return "step-explanation-received"
-            case "judge_explanation":
-                how = "satisfactory" if statement.judge_explanation.satisfactory else "unsatisfactory"
-                return f"step-explanation-{how}"
-            case "receive_appeal":
-                return "step-appeal-received"
-            case "decide_appeal":
-                return f"step-appeal-{'granted' if statement.decide_appeal.granted else 'rejected'}"
-            case "lift":
-                return "advice-lift"
-            case "close":
-                return f"step-closed-{Verdict.Name(statement.close.outcome).removeprefix('VERDICT_').lower()}"
+        what = statement.WhichOneof("step")
+        if what == "decide_proposal" and not statement.decide_proposal.approved:
+            untold.add(statement.decide_proposal.proposal)
+        if what in ("decide_proposal", "acknowledge_notice", "open"):
+            continue
+        if what != "action" or sha256(step.statement).digest() not in untold:
+            return statement
     raise ConfigError("nothing was done yet that the customer is told of")
 
 
-def rendered(
+def code_of(case: Case) -> str:
+    """Code of the notice for where a case stands. Raises ConfigError where there is nothing to tell."""
+    statement = told(case)
+    match statement.WhichOneof("step"):
+        case "action" if case.state.explanation == EXPLANATION_OVERDUE:
+            return "step-explanation-overdue"
+        case "receive_explanation":
+            return "step-explanation-received"
+        case "judge_explanation":
+            how = "satisfactory" if statement.judge_explanation.satisfactory else "unsatisfactory"
+            return f"step-explanation-{how}"
+        case "receive_appeal":
+            return "step-appeal-received"
+        case "decide_appeal":
+            return f"step-appeal-{'granted' if statement.decide_appeal.granted else 'rejected'}"
+        case "close":
+            return f"step-closed-{Verdict.Name(statement.close.outcome).removeprefix('VERDICT_').lower()}"
+    return f"advice-{step_name(statement)}"
+
+
+def letter(
     client: ExchangeClient,
     code: str,
     language: str,
     case: Case,
     values: Mapping[str, Value],
-    page: Path | None,
     *,
     reason: str | None = None,
     explain_by: int = 0,
-) -> Rendered:
-    """The notice, printed to standard error or written as a page to be printed.
+) -> Letter:
+    """The notice, rendered.
 
     What the case tells need not be given: institution, reference and deadline. Raises ConfigError naming what
     is missing.
@@ -75,23 +92,26 @@ def rendered(
     given = {name: value for name, value in given.items() if name in wanted} | dict(values)
     try:
         plain = render(code, language, given, reason=reason)
-        if page is None:
-            note(plain.text)
-        else:
-            page.write_text(render(code, language, given, reason=reason, form="html").text, "utf-8")
+        return Letter(plain, render(code, language, given, reason=reason, form="html").text)
     except MalformedError as error:
         wants = ", ".join(sorted(wanted - given.keys())) or "other values"
         raise ConfigError(f"the customer's notice: {error}; give {wants} with --value NAME=VALUE") from None
-    return plain
+
+
+def give(notice: Letter, page: Path | None) -> None:
+    """Print the notice to standard error, or write it as a page."""
+    if page is None:
+        note(notice.plain.text)
+    else:
+        page.write_text(notice.page, "utf-8")
+        note(f"the customer's notice is in {page}")
 
 
 def kept(client: ExchangeClient, case: Case) -> Rendered | None:
-    """The notice of the last step as it was given, where that was an action taken at this machine."""
-    action = parse_step(case.steps[-1].statement).action if case.steps else None
-    if action is None or not action.notice.code:
-        return None
+    """The notice of the action last told of, as it was given, where it was taken at this machine."""
+    shown = told(case).action.notice
     for record in client.cases.records(case.case_id):
-        if record.what == "notice" and sha256(record.content).digest() == action.notice.digest:
-            language: LanguageName = "en" if action.notice.language == LANGUAGE_EN else "zh-CN"
-            return Rendered(action.notice.code, language, record.content.decode(), action.notice.digest)
+        if record.what == "notice" and sha256(record.content).digest() == shown.digest:
+            language: LanguageName = "en" if shown.language == LANGUAGE_EN else "zh-CN"
+            return Rendered(shown.code, language, record.content.decode(), shown.digest)
     return None

@@ -157,19 +157,23 @@ def _action(name: str, summary: str) -> click.Command:
             days = days or rules.explanation_days
             explain_by = client.now() + days * DAY + (SLACK if days < rules.explanation_days_most else 0)
         case = await client.cases.get(_case(case_id))
-        notice = case_notices.rendered(
+        notice = case_notices.letter(
             client,
             f"advice-{name}",
             language,
             case,
             placeholder_values(values),
-            page,
             reason=grounds.reason or parse_step(case.steps[-1].statement).reason,
             explain_by=explain_by,
         )
-        taken = await client.cases.act(case.case_id, action, grounds, notice=notice, explain_by=explain_by)
-        if not as_json and taken.case.state.proposed == action:
+        taken = await client.cases.act(
+            case.case_id, action, grounds, notice=notice.plain, explain_by=explain_by
+        )
+        if taken.case.state.proposed == action:
             note(f"proposed: another officer approves it with signalexchange cases approve {case_id} {name}")
+            note(f"then the customer gets his notice: signalexchange cases notice {case_id}")
+        else:
+            case_notices.give(notice, page)
         _done(taken, as_json)
 
     command = case_argument(language_option(value_option(html_option(step_options(act)))))

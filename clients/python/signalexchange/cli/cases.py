@@ -60,7 +60,7 @@ async def show(client: ExchangeClient, case_id: str, as_json: bool) -> None:
         case_tables.show(found)
 
 
-@cases.command()
+@cases.command("notice")
 @case_argument
 @language_option
 @value_option
@@ -69,7 +69,7 @@ async def show(client: ExchangeClient, case_id: str, as_json: bool) -> None:
 @officer_option
 @json_option
 @with_client
-async def notice(
+async def notice_(
     client: ExchangeClient,
     case_id: str,
     language: str,
@@ -88,7 +88,9 @@ async def notice(
     given = None if values or page else case_notices.kept(client, case)
     if given is None:
         code = case_notices.code_of(case)
-        given = case_notices.rendered(client, code, language, case, placeholder_values(values), page)
+        notice = case_notices.letter(client, code, language, case, placeholder_values(values))
+        case_notices.give(notice, page)
+        given = notice.plain
     else:
         note(given.text)
     index = None
