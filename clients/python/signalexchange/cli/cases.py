@@ -10,7 +10,8 @@ import click
 from signalexchange.case_client import notice_shown
 from signalexchange.case_reader import CaseNews
 from signalexchange.cli import case_notices, case_tables
-from signalexchange.cli.case_steps import STEP_COMMANDS, case_argument, officer_option
+from signalexchange.cli.case_options import case_argument, officer_option
+from signalexchange.cli.case_steps import STEP_COMMANDS
 from signalexchange.cli.common import hex_bytes, json_option, note, print_json, print_table, with_client
 from signalexchange.cli.notices import html_option, language_option, placeholder_values, value_option
 from signalexchange.client import ExchangeClient
