@@ -103,6 +103,7 @@ async def test_a_case_is_opened_explained_and_shown(exchange: World, tmp_path: P
     assert "officer-2\tjudge-explanation\tcash-out-suspected\trecord:" in shown.out
     assert "\tunsatisfactory" in shown.out
     assert "references\tloan-1" in shown.out
+    assert "notice\tstep-explanation-unsatisfactory" in shown.out
     kept = [line.split("\t") for line in shown.out.splitlines() if line.count("\t") == 2]
     assert [line[2] for line in kept[-2:]] == ["the goods came late", "no such order"]
     assert "none" not in [line[2] for line in kept]

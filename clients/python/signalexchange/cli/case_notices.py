@@ -27,11 +27,9 @@ class Letter(NamedTuple):
     page: str
 
 
-def told(case: Case) -> CaseStatement:
-    """The last step that the customer is told of: no proposal that is undecided or was refused.
-
-    Raises ConfigError where there is none.
-    """
+def told(case: Case) -> CaseStatement | None:
+    """The last step that the customer is told of, if there is one: no proposal that is undecided or was
+    refused."""
     untold = {case.state.proposal}
     for step in reversed(case.steps):
         statement = parse_step(step.statement)
@@ -42,12 +40,14 @@ def told(case: Case) -> CaseStatement:
             continue
         if what != "action" or sha256(step.statement).digest() not in untold:
             return statement
-    raise ConfigError("nothing was done yet that the customer is told of")
+    return None
 
 
-def code_of(case: Case) -> str:
-    """Code of the notice for where a case stands. Raises ConfigError where there is nothing to tell."""
+def code_of(case: Case) -> str | None:
+    """Code of the notice for where a case stands; None where there is nothing to tell."""
     statement = told(case)
+    if statement is None:
+        return None
     match statement.WhichOneof("step"):
         case "action" if case.state.explanation == EXPLANATION_OVERDUE:
             return "step-explanation-overdue"
@@ -109,7 +109,10 @@ def give(notice: Letter, page: Path | None) -> None:
 
 def kept(client: ExchangeClient, case: Case) -> Rendered | None:
     """The notice of the action last told of, as it was given, where it was taken at this machine."""
-    shown = told(case).action.notice
+    statement = told(case)
+    if statement is None:
+        return None
+    shown = statement.action.notice
     for record in client.cases.records(case.case_id):
         if record.what == "notice" and sha256(record.content).digest() == shown.digest:
             language: LanguageName = "en" if shown.language == LANGUAGE_EN else "zh-CN"

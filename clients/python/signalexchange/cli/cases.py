@@ -16,6 +16,7 @@ from signalexchange.cli.common import hex_bytes, json_option, note, print_json, 
 from signalexchange.cli.notices import html_option, language_option, placeholder_values, value_option
 from signalexchange.client import ExchangeClient
 from signalexchange.envelope import ID_SIZE
+from signalexchange.errors import ConfigError
 from signalexchange.officers import Grounds
 
 
@@ -52,9 +53,11 @@ async def list_(client: ExchangeClient, unfinished: bool, as_json: bool) -> None
 @json_option
 @with_client
 async def show(client: ExchangeClient, case_id: str, as_json: bool) -> None:
-    """Show one case: where it stands, every step, what may come next, and what is written down here."""
+    """Show one case: where it stands, every step, what may come next, the notice that the customer gets, and
+    what is written down here."""
     case = await client.cases.get(hex_bytes(case_id, ID_SIZE, "a case id"))
     found = case_tables.document(client, await client.roster.roster(), case)
+    found["notice"] = case_notices.code_of(case)
     if as_json:
         print_json(found)
     else:
@@ -89,6 +92,8 @@ async def notice_(
     given = None if values or page else case_notices.kept(client, case)
     if given is None:
         code = case_notices.code_of(case)
+        if code is None:
+            raise ConfigError("nothing was done yet that the customer is told of")
         notice = case_notices.letter(client, code, language, case, placeholder_values(values))
         case_notices.give(notice, page)
         given = notice.plain
