@@ -16,6 +16,8 @@ from rich.table import Table
 
 from exchange.demo.cashout import Matching, percentile
 from exchange.demo.caught import Caught
+from exchange.demo.inquiry import Inquiry
+from exchange.demo.proceedings import Proceedings
 from exchange.demo.ranking import Ranking
 from exchange.demo.scan import Findings
 
@@ -60,6 +62,10 @@ class Outcome:
     yardstick: Mapping[str, Mapping[str, Ranking]]
     matching: Matching
     caught: Caught
+    proceedings: Proceedings | None
+    """What came of the match that was carried through due process, if one called for it."""
+    inquiry: Inquiry | None
+    """What came of law enforcement's asking about another match, if there was one."""
     log_size: int
     log_verified: bool
     log_entries: Mapping[str, int]
@@ -80,6 +86,14 @@ class Outcome:
             found.append(f"{self.raw_identifiers_found} raw identifiers were found at the hub")
         if not self.matching.matches:
             found.append("nobody was told of a match")
+        if self.proceedings is None:
+            found.append("no match called for a case")
+        else:
+            found += self.proceedings.failures()
+        if self.inquiry is None:
+            found.append("there was no match for law enforcement to ask about")
+        else:
+            found += self.inquiry.failures()
         if not self.control_found:
             found.append("the planted control was not found, so the scan proves nothing")
         return found
@@ -113,6 +127,8 @@ class Outcome:
             "average_precision": precision,
             "detector": self.caught.document(),
             "matching": self.matching.document(),
+            "cases": None if self.proceedings is None else self.proceedings.document(),
+            "disclosure": {"package_verified": False} if self.inquiry is None else self.inquiry.document(),
             "log": {
                 "size": self.log_size,
                 "verified": self.log_verified,
@@ -142,6 +158,10 @@ def show(outcome: Outcome, console: Console, *, places: Mapping[str, Path | str]
     console.print(_precision(outcome))
     console.print(outcome.caught.table())
     console.print(_matching(outcome.matching))
+    if outcome.proceedings is not None:
+        console.print(outcome.proceedings.table())
+    if outcome.inquiry is not None:
+        console.print(outcome.inquiry.table())
     facts = Table.grid(padding=(0, 2))
     facts.add_row(
         "log",

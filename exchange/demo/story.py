@@ -25,25 +25,27 @@ from signalexchange.roster import RosterChain
 from signalexchange.v1.log_entry_pb2 import EntryType
 
 from exchange.demo import report, scan
+from exchange.demo.casework import Casework
 from exchange.demo.cashout import Cashout, Matching, MatchLog, compared, comparison, draw
 from exchange.demo.caught import Caught
+from exchange.demo.inquiry import Inquiry
+from exchange.demo.proceedings import Proceedings
 from exchange.demo.ranking import Ranking
 from exchange.demo.reference import plain_counts
 from exchange.demo.run import DemoOptions
+from exchange.demo.trying import commands, short
 from exchange.progress import Steps
 from exchange.provision import Deployment, Plan, provision
 from exchange.replay import books
 from exchange.replay.generator import generate
 from exchange.replay.identities import CONTROL_PHONE, merchant_of, phone_of
 from exchange.replay.processes import Agent, Crew
-from exchange.replay.running import HUB_COMMAND, budget, set_clock, start_exchange
+from exchange.replay.running import HUB_COMMAND, PARTY_COMMAND, budget, set_clock, start_exchange
 from exchange.replay.transactions import DAY, Table, days_of, issued_by, load
 
 EVALUATED_FROM = 28
 """The first day (0 is the file's first) whose payments are ranked: reports on 28 days lie before it."""
 AUDITOR = "audit-one"
-_PARTY_COMMAND = ("-c", "from signalexchange.cli import main; main()")
-_EXAMPLES = 2
 
 
 class Story:
@@ -102,15 +104,17 @@ class Story:
             crew.complete("comparison", [*HUB_COMMAND, *comparison(self._comparison)])
         )
         try:
-            with self._stage("replay"):
-                await self._replay(agents)
-            return await self._account(crew, agents, comparing)
+            folder, begins = self._folder / "disclosure", self._first + (self._cashout.days - 1) * DAY
+            async with Casework(crew, self._deployment, folder, self._console, agents, begins) as officers:
+                with self._stage("replay"):
+                    await self._replay(agents, officers)
+            return await self._account(crew, agents, officers, comparing)
         finally:
             comparing.cancel()
             await asyncio.gather(comparing, return_exceptions=True)
 
     async def _account(
-        self, crew: Crew, agents: Sequence[Agent], comparing: "asyncio.Task[bytes]"
+        self, crew: Crew, agents: Sequence[Agent], officers: Casework, comparing: "asyncio.Task[bytes]"
     ) -> tuple[report.Outcome, list[list[str]]]:
         """What came of the replay: asked, audited, searched, compared, reported."""
         deployment = self._deployment
@@ -120,6 +124,7 @@ class Story:
         with self._stage("audit"):
             await crew.complete("auditor-fetch", self._auditor("fetch", self._evidence))
             matches = MatchLog(self._evidence)
+            proceedings = officers.proceedings and officers.proceedings.on(self._evidence)
             drawn = await self._draw(agents, told, matches)
             await crew.stop(*(agent.name for agent in agents))
             if not self._options.keep:
@@ -134,16 +139,16 @@ class Story:
         with self._stage("compare"):
             await comparing
             matching = self._cashout.outcome(told, matches, compared(self._comparison))
-        outcome = self._outcome(summaries, verified, findings, raw, matching)
+        outcome = self._outcome(summaries, verified, findings, raw, matching, proceedings, officers.inquiry)
         outcome.write(self._folder / "report.json")
         report.show(
             outcome,
             self._console,
             places={
-                "report": _short(self._folder / "report.json"),
-                "a match, drawn": _short(drawn) if drawn else "there was none",
-                "evidence": _short(self._evidence),
-                "logs": _short(self._logs),
+                "report": short(self._folder / "report.json"),
+                "a match, drawn": short(drawn) if drawn else "there was none",
+                "evidence": short(self._evidence),
+                "logs": short(self._logs),
             }
             | ({} if self._options.keep else {"next": "--keep leaves it up and prints commands to try"}),
         )
@@ -192,7 +197,7 @@ class Story:
         deployment = self._deployment
         self._console.print(
             f"starting {len(deployment.custodian_ports)} custodians, the hub and "
-            f"{len(deployment.members)} members in {_short(self._folder)}",
+            f"{len(deployment.members)} members in {short(self._folder)}",
             markup=False,
         )
         await start_exchange(crew, deployment, self._logs)
@@ -212,9 +217,9 @@ class Story:
         await asyncio.gather(*(agent.ask("start") for agent in agents))
         return agents
 
-    async def _replay(self, agents: Sequence[Agent]) -> None:
+    async def _replay(self, agents: Sequence[Agent], officers: Casework) -> None:
         """Each morning: the clock moves, frauds known by now and yesterday's flows that stand out are
-        published, the day's terminals asked for."""
+        published, the day's terminals asked for, and officers do what is due."""
         signals = lookups = 0
         days = max(self._days, self._cashout.days)
         with Steps(self._console, "replaying", days, "days") as steps:
@@ -236,7 +241,9 @@ class Story:
                     for agent, answer in zip(agents, watched, strict=True):
                         for line in answer["lines"]:
                             self._console.print(f"  {agent.name:11} {line}", markup=False, soft_wrap=True)
+                await officers.morning(now)
                 steps.step(f"{signals:,} signals, {lookups:,} look-ups")
+        await officers.finish(now)
 
     @property
     def _proof(self) -> tuple[str | Path, ...]:
@@ -245,7 +252,7 @@ class Story:
 
     def _auditor(self, *arguments: str | Path) -> list[str]:
         config = self._deployment.party_config(AUDITOR)
-        return [*_PARTY_COMMAND, "--config", str(config), "log", *map(str, arguments)]
+        return [*PARTY_COMMAND, "--config", str(config), "log", *map(str, arguments)]
 
     async def _draw(
         self, agents: Sequence[Agent], told: Sequence[Mapping[str, Any]], matches: MatchLog
@@ -286,6 +293,8 @@ class Story:
         findings: scan.Findings,
         raw: int,
         matching: Matching,
+        proceedings: Proceedings | None,
+        disclosed: Inquiry | None,
     ) -> report.Outcome:
         control = {path for path, _ in findings.found.get(CONTROL_PHONE, ())}
         recorded = {path for path in control if path.is_relative_to(self._recorder)}
@@ -319,6 +328,8 @@ class Story:
                     for spec, summary in zip(self._deployment.members, summaries, strict=True)
                 }
             ),
+            proceedings=proceedings,
+            inquiry=disclosed,
             log_size=verified["size"],
             log_verified=verified["complete"] and verified["verified"]["payloads"] == verified["size"],
             log_entries=_entries(self._evidence),
@@ -331,23 +342,10 @@ class Story:
             seconds=time.monotonic() - self._started,
         )
 
-    async def _stay_up(self, crew: Crew, examples: Sequence[Sequence[str]]) -> None:
+    async def _stay_up(self, crew: Crew, merchants: Sequence[Sequence[str]]) -> None:
         """Print commands to paste, then wait until interrupted."""
-        self._console.print("\nThe exchange stays up. In another terminal, in this folder, as each member:\n")
-        for member, merchants in zip(self._deployment.members, examples, strict=True):
-            config = _short(self._deployment.party_config(member.id))
-            self._console.print(f"# {member.id}", style="dim")
-            for merchant in merchants[:_EXAMPLES]:
-                self._console.print(
-                    f"signalexchange --config {config} look-up merchant {merchant} "
-                    "--purpose transaction-screening",
-                    soft_wrap=True,
-                    markup=False,
-                )
-        verify = " ".join(str(_short(p) if isinstance(p, Path) else p) for p in self._proof[:-1])
-        self._console.print("# anybody, offline", style="dim")
-        self._console.print(f"signalexchange log verify {verify}", soft_wrap=True, markup=False)
-        self._console.print("\nCtrl-C ends it.")
+        examples = dict(zip((member.id for member in self._deployment.members), merchants, strict=True))
+        commands(self._console, self._deployment, examples, self._proof[:-1])
         with suppress(asyncio.CancelledError):
             await crew.guard(asyncio.Event().wait())
 
@@ -363,8 +361,3 @@ def _entries(evidence: Path) -> Counter[str]:
         EntryType.Name(type_).removeprefix("ENTRY_TYPE_").lower().replace("_", "-")
         for type_ in indices.values()
     )
-
-
-def _short(path: Path) -> Path:
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path

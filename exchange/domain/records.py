@@ -8,6 +8,15 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final, NamedTuple
 
+from exchange.domain.case_rows import (
+    AppealRow,
+    AppealTime,
+    CaseEvent,
+    CaseStepRow,
+    DeadlineRow,
+    ProceedingRow,
+)
+from exchange.domain.disclosure import DisclosureDelta
 from exchange.domain.reliability import Tally
 from exchange.domain.tree import Tile
 
@@ -119,6 +128,11 @@ class SignalState(NamedTuple):
     role: int
     searched: bool
     disputed_until: int
+    appealed_until: int
+
+    def is_disputed(self, now: int) -> bool:
+        """Whether a verdict or an appeal disputes it at `now`."""
+        return max(self.disputed_until, self.appealed_until) > now
 
 
 class Link(NamedTuple):
@@ -156,7 +170,8 @@ class Order(NamedTuple):
 
 
 class Event(NamedTuple):
-    """News for one member's watch; `token` is None on news of its own signals."""
+    """News for one member's watch; `token` is None on news of its own signals, `correction` the index of the
+    entry that corrects what it was shown, 0 for none."""
 
     member: str
     signal_id: bytes
@@ -166,6 +181,7 @@ class Event(NamedTuple):
     epoch: int
     token: bytes | None
     time: int
+    correction: int = 0
 
 
 class StoredEvent(NamedTuple):
@@ -327,7 +343,8 @@ class Delta:
     subscriptions: list[Subscription] = field(default_factory=list)
     unsubscribed: list[tuple[bytes, str]] = field(default_factory=list)
     lapsed: int = 0
-    """Subscriptions that ended by then go, and hypotheses that may be put up again."""
+    """Subscriptions that ended by then go, hypotheses that may be put up again, and appeal times that are
+    over."""
     rosters: list[RosterRow] = field(default_factory=list)
     suspensions: list[SuspensionRow] = field(default_factory=list)
     reinstated: list[str] = field(default_factory=list)
@@ -359,3 +376,24 @@ class Delta:
     """Version of the learned parameters that is in force from now on; 0: unchanged."""
     matched_to: int = 0
     """Matching has taken every entry below this index into account; 0: unchanged."""
+    proceedings: list[ProceedingRow] = field(default_factory=list)
+    """In place of what was stored of the same member in the same case."""
+    case_steps: list[CaseStepRow] = field(default_factory=list)
+    case_deadlines: list[DeadlineRow] = field(default_factory=list)
+    appeals: list[AppealRow] = field(default_factory=list)
+    appeal_times: list[AppealTime] = field(default_factory=list)
+    decided_appeals: list[tuple[bytes, str]] = field(default_factory=list)
+    """(case id, member): the appeal in that proceeding disputes nothing any more."""
+    appealed: list[tuple[int, int]] = field(default_factory=list)
+    """(until when undecided appeals dispute it, in Unix seconds, 0 for no longer; place of the signal)."""
+    case_events: list[CaseEvent] = field(default_factory=list)
+    forgotten_case_events: int = 0
+    """Case events up to this position go."""
+    case_orders: list[Order] = field(default_factory=list)
+    erased_proceedings: list[tuple[bytes, str]] = field(default_factory=list)
+    """(case id, member): all that is stored of it goes, but that it was there."""
+    erased_entries: list[int] = field(default_factory=list)
+    """Entries that lose payload and opening."""
+    acknowledged: list[tuple[int, int]] = field(default_factory=list)
+    """(a correction's entry, that of its acknowledgement)."""
+    disclosures: DisclosureDelta = field(default_factory=DisclosureDelta)

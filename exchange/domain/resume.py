@@ -21,6 +21,10 @@ SIGNALS: Final = b"signalexchange/resume/v1\0"
 """Use: the events of signals."""
 MATCH_EVENTS: Final = b"signalexchange/resume-matches/v1\0"
 MATCH_PAGES: Final = b"signalexchange/page-matches/v1\0"
+CASE_EVENTS: Final = b"signalexchange/resume-cases/v1\0"
+CASE_PAGES: Final = b"signalexchange/page-cases/v1\0"
+DISCLOSURE_EVENTS: Final = b"signalexchange/resume-disclosures/v1\0"
+DISCLOSURE_PAGES: Final = b"signalexchange/page-disclosures/v1\0"
 SET_ASIDE_PAGES: Final = b"signalexchange/page-set-aside/v1\0"
 
 

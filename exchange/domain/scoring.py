@@ -9,16 +9,19 @@ with the same evidence, outcomes and rulebook recomputes the same answer.
 
 Invariants: more evidence never lowers the score; an echo adds nothing. No single accuser: for every group i,
 advice(all) ≤ max(AUTHENTICATE, uncapped advice without i's signals, its part in matches and its outcomes); so
-a lone group never gets past AUTHENTICATE. Nor does what is disputed, while it is.
+a lone group never gets past AUTHENTICATE. Nor does what is disputed, while it is. An action needs evidence of
+its grade (rulebook, `advice_grades`), and needs it without any one group too.
 """
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence, Set
 from decimal import Context, Decimal
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from signalexchange.notices import advice_notice
+from signalexchange.notices import advice_code
 from signalexchange.rulebook import Model, Purpose, Rulebook
+from signalexchange.v1.signal_pb2 import EVIDENCE_GRADE_CORROBORATED
 
 # Constants of the module: looking an enum's name up through its type costs more than scoring a signal.
 from signalexchange.v1.signal_service_pb2 import (
@@ -64,7 +67,8 @@ class Matched(NamedTuple):
     """One match as the model sees it, what the caller's group reported left out.
 
     `confidence` is in permille; `groups` tell of it; `without` says what the confidence would be without each
-    group that matters to it, 0 where the match wouldn't stand; `last_seen` and `tlp` as of Evidence.
+    group that matters to it, 0 where the match wouldn't stand; `last_seen` and `tlp` as of Evidence; `grade`
+    is an EvidenceGrade, `grades` what it would be without groups where it would be another.
     """
 
     pattern: str
@@ -74,6 +78,8 @@ class Matched(NamedTuple):
     tlp: int
     last_seen: int
     disputed: bool = False
+    grade: int = EVIDENCE_GRADE_CORROBORATED
+    grades: Mapping[str, int] = MappingProxyType({})
 
 
 def _root(value: int, degree: int) -> int:
@@ -121,11 +127,29 @@ def band(score: int, model: Model) -> RiskBand.ValueType:
 
 
 def uncapped_advice(
-    group_weights: Iterable[int], model: Model, purpose: Purpose, matched: int = 0
+    group_weights: Iterable[int],
+    model: Model,
+    table: Sequence[Action.ValueType],
+    highest: Action.ValueType,
+    matched: int = 0,
 ) -> Action.ValueType:
-    """What the weights of some groups and of matches (milli-nats, before the cap each) advise, however few
-    groups they are."""
-    return purpose.advice.by_band[band(permille(_log_odds(group_weights, matched, model)), model)]
+    """What a table advises by band, at most `highest`, on the weights of some groups and of matches
+    (milli-nats, before the cap each), however few groups they are."""
+    return min(table[band(permille(_log_odds(group_weights, matched, model)), model)], highest)
+
+
+def best_grade(grades: Mapping[str, int], matches: Sequence[Matched], without: str | None = None) -> int:
+    """The best grade of evidence, by group, and of matches, as it is without one group; 0 for none."""
+    best = 0
+    for group, grade in grades.items():
+        if grade > best and group != without:
+            best = grade
+    for match in matches:
+        if without is None:
+            best = max(best, match.grade)
+        elif match.without.get(without, match.confidence):
+            best = max(best, match.grades.get(without, match.grade))
+    return best
 
 
 def _log_odds(group_weights: Iterable[int], matched: int, model: Model) -> int:
@@ -176,14 +200,16 @@ def assess(
     now: int,
     reliability: Reliability | None = None,
     matches: Sequence[Matched] = (),
+    kind: str = "",
 ) -> SubjectRisk | None:
-    """The answer about one subject; None where no evidence weighs anything (any more).
+    """The answer about one subject to a kind of member; None where no evidence weighs anything (any more).
 
     `evidence` is what the caller may see: other groups' active signals of codes the purpose shows; `matches`
     likewise, of patterns the purpose shows. Without `reliability` there are no outcomes.
     """
     model = rulebook.model
     said: _Said = {}
+    grades: dict[str, int] = {}
     handling = 0
     last_seen = 0
     disputed = False
@@ -197,6 +223,8 @@ def assess(
             continue
         key = (item.group, item.code)
         said[key] = said.get(key, 0) + weight
+        if item.grade > grades.get(item.group, 0):
+            grades[item.group] = item.grade
         disputed |= item.disputed
         handling = max(handling, item.tlp)
         last_seen = max(last_seen, item.last_seen)
@@ -217,12 +245,13 @@ def assess(
         return None
     score = permille(_log_odds(weights.values(), matched, model))
     in_band = band(score, model)
-    advice = purpose.advice.by_band[in_band]
+    advice = purpose.advice_for(kind).by_band[in_band]
     if advice > ACTION_AUTHENTICATE:
         if disputed:
             advice = ACTION_AUTHENTICATE
         else:
-            advice = _without_any_one(advice, said, matches, model, purpose, reliability)
+            advice = min(advice, rulebook.advice_grades.highest[best_grade(grades, matches)])
+            advice = _without_any_one(advice, said, grades, matches, rulebook, purpose, kind, reliability)
     return SubjectRisk(
         token=token,
         score=score,
@@ -232,7 +261,7 @@ def assess(
         freshness_days=max(0, now - last_seen) // DAY,
         advice=advice,
         human_review=advice >= ACTION_RESTRICT,
-        notice_code=advice_notice(advice).code,
+        notice_code=advice_code(advice),
         handling=handling,  # type: ignore[arg-type]  # the number of a Tlp
         disputed=disputed,
     )
@@ -241,22 +270,26 @@ def assess(
 def _without_any_one(
     advice: Action.ValueType,
     said: _Said,
+    grades: Mapping[str, int],
     matches: Sequence[Matched],
-    model: Model,
+    rulebook: Rulebook,
     purpose: Purpose,
+    kind: str,
     reliability: Reliability | None,
 ) -> Action.ValueType:
     """The advice as far as it stands without any one group's signals, part in matches and outcomes."""
     accusers = {group for group, _ in said}.union(*[match.without for match in matches])
     if reliability is not None:
         accusers |= reliability.reporters
-    factors = NO_OUTCOMES
+    factors, model = NO_OUTCOMES, rulebook.model
+    table, highest = purpose.advice_for(kind).by_band, rulebook.advice_grades.highest
     for group in accusers:
         if reliability is not None:
             factors = reliability.without(group)
         weights, _ = _signals(said, factors, group)
         matched = sum(_patterns(matches, model, factors, group).values())
-        left = uncapped_advice(weights.values(), model, purpose, matched)
+        at_most = highest[best_grade(grades, matches, group)]
+        left = uncapped_advice(weights.values(), model, table, at_most, matched)
         advice = min(advice, max(ACTION_AUTHENTICATE, left))
     return advice
 

@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
 
+from exchange.domain.case_rows import AppealRow, AppealTime, StoredCaseEvent, StoredProceeding, StoredStep
+from exchange.domain.disclosure import StoredDisclosure, StoredDisclosureEvent
 from exchange.domain.records import (
     Batch,
     Delta,
@@ -189,5 +191,92 @@ class Store(Protocol):
     async def learned(self) -> int:
         """Version of the learned parameters; 0 before the first."""
 
+    async def signals_at(self, places: Sequence[int]) -> list[SignalState]:
+        """Signals by place, ascending."""
+
+    async def proceeding(self, member: str, case_id: bytes) -> StoredProceeding | None:
+        """The member's proceeding in a case."""
+
+    async def proceedings_in(self, case_id: bytes) -> list[StoredProceeding]:
+        """Every member's proceeding in a case, but those that were erased."""
+
+    async def proceedings_of(
+        self, member: str, after: int, limit: int, *, unfinished: bool
+    ) -> list[StoredProceeding]:
+        """The member's proceedings after a number, at most `limit`, or those that are unfinished."""
+
+    async def proceedings_due(self, now: int, limit: int) -> list[StoredProceeding]:
+        """Proceedings with a deadline that passed and was not told, at most `limit`."""
+
+    async def proceedings_expired(self, now: int, limit: int) -> list[StoredProceeding]:
+        """Proceedings whose term is over, at most `limit`."""
+
+    async def case_steps(self, member: str, case_id: bytes) -> list[StoredStep]:
+        """The steps of a proceeding, in order."""
+
+    async def case_deadlines(self, member: str, case_id: bytes) -> set[tuple[int, str]]:
+        """(when it was due, what) of the deadlines of a proceeding that were told."""
+
+    async def appeals(self, places: Sequence[int]) -> list[AppealRow]:
+        """Which undecided appeals dispute the signals at these places."""
+
+    async def appeal_times(self, digests: Sequence[bytes]) -> dict[bytes, AppealTime]:
+        """By digest: until when appeals dispute, and when they may again."""
+
+    async def appealed_by(self, member: str, case_id: bytes) -> list[int]:
+        """Places of the signals that the undecided appeal in a proceeding disputes, ascending."""
+
+    async def appealed(self) -> list[tuple[int, int]]:
+        """Places of the signals that undecided appeals dispute, and until when (Unix seconds)."""
+
+    async def sanctions(self, member: str, tokens: Sequence[bytes]) -> set[tuple[bytes, int]]:
+        """(token, Action) of the measures in force with which the member's proceedings about these tokens
+        were closed as confirmed."""
+
+    async def case_order(self, member: str, order_id: bytes) -> Order | None:
+        """An order to erase a case carried out before."""
+
+    async def case_events(self, member: str, after: int, limit: int) -> list[StoredCaseEvent]:
+        """The member's case events after a position, at most `limit`."""
+
+    async def case_event_bounds(self) -> tuple[int, int]:
+        """(position up to which case events are forgotten, position of the newest one ever)."""
+
+    async def old_case_events(self, before: int) -> int:
+        """Position of the last case event older than `before` (Unix seconds); 0 if none (writer)."""
+
+    async def acknowledged(self, entries: Sequence[int]) -> dict[int, int]:
+        """Those of the corrections that were acknowledged, by their entries, with the acknowledgement's."""
+
     async def secret(self, name: str) -> bytes:
         """A random 32-byte secret of this database, made at first use."""
+
+    async def disclosure(self, request_id: bytes) -> StoredDisclosure | None:
+        """The disclosure of that request."""
+
+    async def disclosures_of(
+        self, party: str, after: int, limit: int, *, unfinished: bool
+    ) -> list[StoredDisclosure]:
+        """Disclosures that the party requested or was asked for, after a number, at most `limit`;
+        `unfinished`: those alone that have not ended."""
+
+    async def open_disclosures(self, requester: str) -> int:
+        """How many of the requester's have not ended."""
+
+    async def due_disclosures(self, now: int, limit: int) -> list[StoredDisclosure]:
+        """Those that expired by `now` (Unix seconds) and whose expiry is not recorded, at most `limit`."""
+
+    async def sealed_scope(self, request_id: bytes) -> bytes | None:
+        """The sealed scope, while the disclosure has not ended."""
+
+    async def sealed_package(self, request_id: bytes) -> bytes | None:
+        """The sealed package, while it waits to be received."""
+
+    async def disclosure_events(self, member: str, after: int, limit: int) -> list[StoredDisclosureEvent]:
+        """The party's disclosure events after a position, at most `limit`."""
+
+    async def disclosure_event_bounds(self) -> tuple[int, int]:
+        """(position up to which disclosure events are forgotten, position of the newest one ever)."""
+
+    async def old_disclosure_events(self, before: int) -> int:
+        """Position of the last disclosure event older than `before` (Unix seconds); 0 if none."""

@@ -13,7 +13,7 @@ from typing import Final
 from google.protobuf.message import DecodeError
 from signalexchange.envelope import MAX_SIGNAL_SIZE, NONCE_SIZE
 from signalexchange.roster import Party
-from signalexchange.rulebook import MAX_BATCH, Code, Purpose, Rulebook, audience_mask
+from signalexchange.rulebook import ACTIONS, MAX_BATCH, Code, Purpose, Rulebook, audience_mask
 from signalexchange.v1.error_reason_pb2 import ErrorReason
 from signalexchange.v1.identifier_pb2 import PartyKind, SubjectToken
 from signalexchange.v1.signal_pb2 import BatchStatement, Signal, SignalEnvelope
@@ -48,10 +48,10 @@ _MEMBER_KINDS: Final = frozenset(
 
 class ValidSignal:
     """A signal that passed, with what is stored of it: `role` is what it is to matching, `searched` says
-    whether look-ups find it. What is for some kinds of members alone isn't joined with others' signals: a
-    match tells every kind."""
+    whether look-ups find it, `measure` is the Action that it tells of, 0 for none. What is for some kinds of
+    members alone isn't joined with others' signals: a match tells every kind."""
 
-    __slots__ = ("_links_subjects", "body", "links", "message", "nonce", "role", "searched")
+    __slots__ = ("_links_subjects", "body", "links", "measure", "message", "nonce", "role", "searched")
 
     def __init__(self, message: Signal, nonce: bytes, body: bytes, rule: Code | None) -> None:
         self.message = message
@@ -62,6 +62,7 @@ class ValidSignal:
         self.role = Role.NONE if message.audience else role
         self._links_subjects = role == Role.LINK
         self.searched = rule is not None and rule.is_searched
+        self.measure = 0 if rule is None or rule.measure == "none" else int(ACTIONS[rule.measure])
 
     @property
     def joins(self) -> bool:

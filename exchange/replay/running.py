@@ -14,6 +14,7 @@ from exchange.provision import Deployment
 from exchange.replay.processes import Crew
 
 HUB_COMMAND = ("-m", "exchange.cli")
+PARTY_COMMAND = ("-c", "from signalexchange.cli import main; main()")
 _READY_SECONDS = 60.0
 
 

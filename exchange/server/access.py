@@ -12,6 +12,9 @@ from typing import Any, Final
 MEMBERS: Final = frozenset({"bank", "ecommerce", "payment_provider"})
 """Kinds of parties that share and ask."""
 OPERATOR: Final = frozenset({"operator"})
+LAW_ENFORCEMENT: Final = frozenset({"law_enforcement"})
+DISCLOSING: Final = MEMBERS | LAW_ENFORCEMENT
+"""Kinds of parties on either side of a disclosure."""
 EVERYBODY: Final = MEMBERS | OPERATOR | {"auditor", "law_enforcement"}
 """Every kind of enrolled party."""
 
@@ -41,7 +44,10 @@ _SIGNAL: Final = "/signalexchange.v1.SignalService/"
 _LOG: Final = "/signalexchange.v1.TransparencyService/"
 _MATCH: Final = "/signalexchange.v1.MatchService/"
 _MEMBERSHIP: Final = "/signalexchange.v1.MembershipService/"
+_NOTICE: Final = "/signalexchange.v1.NoticeService/"
 _OUTCOME: Final = "/signalexchange.v1.OutcomeService/"
+_CASE: Final = "/signalexchange.v1.CaseService/"
+_DISCLOSURE: Final = "/signalexchange.v1.DisclosureService/"
 _TOKEN: Final = "/signalexchange.v1.TokenService/"  # noqa: S105 - a service's name
 
 RULES: Final[Mapping[str, Rule]] = {
@@ -65,6 +71,23 @@ RULES: Final[Mapping[str, Rule]] = {
     _MEMBERSHIP + "SuspendMember": Rule(OPERATOR),
     _OUTCOME + "ReportOutcomes": Rule(MEMBERS),
     _OUTCOME + "GetReliability": Rule(MEMBERS),
+    _CASE + "RecordStep": Rule(MEMBERS),
+    _CASE + "GetCase": Rule(MEMBERS),
+    _CASE + "ListCases": Rule(MEMBERS),
+    _CASE + "WatchCases": Rule(MEMBERS),
+    _CASE + "EraseCase": Rule(MEMBERS),
+    _CASE + "AcknowledgeCorrections": Rule(MEMBERS),
+    _NOTICE + "ListNotices": Rule(EVERYBODY),
+    _NOTICE + "GetNotice": Rule(EVERYBODY),
+    _NOTICE + "ListLegalFacts": Rule(EVERYBODY),
+    _DISCLOSURE + "RequestDisclosure": Rule(LAW_ENFORCEMENT),
+    _DISCLOSURE + "GetDisclosure": Rule(DISCLOSING),
+    _DISCLOSURE + "ListDisclosures": Rule(DISCLOSING),
+    _DISCLOSURE + "WatchDisclosures": Rule(DISCLOSING),
+    _DISCLOSURE + "DecideDisclosure": Rule(MEMBERS),
+    _DISCLOSURE + "FetchPackage": Rule(LAW_ENFORCEMENT),
+    _DISCLOSURE + "AcknowledgePackage": Rule(LAW_ENFORCEMENT),
+    _DISCLOSURE + "WithdrawDisclosure": Rule(LAW_ENFORCEMENT),
     _TOKEN + "GetKeyManifest": Rule(EVERYBODY),
     _TOKEN + "Evaluate": Rule(MEMBERS),
     "/grpc.health.v1.Health/Check": Rule(EVERYBODY),

@@ -17,9 +17,12 @@ from grpc_health.v1.health import aio as health
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_reflection.v1alpha import reflection
 from signalexchange.errors import ConfigError
+from signalexchange.v1.case_service_pb2_grpc import add_CaseServiceServicer_to_server
+from signalexchange.v1.disclosure_service_pb2_grpc import add_DisclosureServiceServicer_to_server
 from signalexchange.v1.error_reason_pb2 import ErrorReason
 from signalexchange.v1.match_service_pb2_grpc import add_MatchServiceServicer_to_server
 from signalexchange.v1.membership_service_pb2_grpc import add_MembershipServiceServicer_to_server
+from signalexchange.v1.notice_service_pb2_grpc import add_NoticeServiceServicer_to_server
 from signalexchange.v1.outcome_service_pb2_grpc import add_OutcomeServiceServicer_to_server
 from signalexchange.v1.signal_service_pb2_grpc import add_SignalServiceServicer_to_server
 from signalexchange.v1.transparency_service_pb2_grpc import add_TransparencyServiceServicer_to_server
@@ -27,10 +30,13 @@ from signalexchange.v1.transparency_service_pb2_grpc import add_TransparencyServ
 from exchange.domain.refusal import Refusal
 from exchange.domain.resume import ResumeTokens
 from exchange.server.by_name import ByName
+from exchange.server.case_service import CaseServicer
 from exchange.server.clock import Clock, ReplayClock, SystemClock
 from exchange.server.config import HubConfig
+from exchange.server.disclosure_service import DisclosureServicer
 from exchange.server.interceptor import Gate
 from exchange.server.match_service import MatchServicer
+from exchange.server.notice_service import NoticeServicer
 from exchange.server.outcome_service import OutcomeServicer
 from exchange.server.ports import open_ports
 from exchange.server.services import MembershipServicer, SignalServicer, TransparencyServicer
@@ -39,6 +45,8 @@ from exchange.server.streams import OpenStreams
 from exchange.server.telemetry import Log, Metrics
 from exchange.server.tls import TlsFiles
 from exchange.storage.sqlite import SqliteStore
+from exchange.usecases.case_deadlines import keep_cases
+from exchange.usecases.disclosures import expire_disclosures
 from exchange.usecases.exchange import Exchange
 from exchange.usecases.expire import expire
 from exchange.usecases.refusals import RefusalLog
@@ -51,6 +59,9 @@ SERVICES: Final = (
     "signalexchange.v1.TransparencyService",
     "signalexchange.v1.MembershipService",
     "signalexchange.v1.OutcomeService",
+    "signalexchange.v1.CaseService",
+    "signalexchange.v1.NoticeService",
+    "signalexchange.v1.DisclosureService",
 )
 REPLAY: Final = "replay"
 """Health service that exists, and serves, only on a replay clock."""
@@ -136,6 +147,9 @@ class Hub:
         add_TransparencyServiceServicer_to_server(TransparencyServicer(exchange), services)
         add_MembershipServiceServicer_to_server(MembershipServicer(exchange), services)
         add_OutcomeServiceServicer_to_server(OutcomeServicer(exchange), services)
+        add_CaseServiceServicer_to_server(CaseServicer(exchange, key), services)
+        add_NoticeServiceServicer_to_server(NoticeServicer(), services)
+        add_DisclosureServiceServicer_to_server(DisclosureServicer(exchange, key), services)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, services)
         if self._config.reflection:
             names = (*SERVICES, "grpc.health.v1.Health", reflection.SERVICE_NAME)
@@ -205,6 +219,8 @@ class Hub:
                 try:
                     await self._refusals.flush()
                     gone = await expire(self._exchange)
+                    await keep_cases(self._exchange)
+                    await expire_disclosures(self._exchange)
                     if gone:
                         self._log.event("expired", signals=gone)
                 except Exception as error:  # it comes again in a minute

@@ -29,7 +29,7 @@ from exchange.domain.tree import TILE, Tile, TileKey, Tree
 _CHUNK: Final = 16_384
 SIGNAL_STATE: Final = (
     "place, signal_id, issuer, token, type, epoch, code, audience, status, body IS NULL, role, searched,"
-    " disputed_until FROM signals"
+    " disputed_until, appealed_until FROM signals"
 )
 SUBSCRIPTION: Final = "SELECT token, member, type, epoch, purpose, expires_at FROM subscriptions"
 
@@ -149,6 +149,17 @@ class Reader:
             found.update({row[1]: SignalState(*row) for row in rows})
         return found
 
+    async def signals_at(self, places: Sequence[int]) -> list[SignalState]:
+        """Signals by place, ascending."""
+        found: list[SignalState] = []
+        for chunk in chunks(sorted(places)):
+            text, parameters = padded(chunk)
+            rows = await self._rows(
+                f"SELECT {SIGNAL_STATE} WHERE place IN ({text}) ORDER BY place", parameters
+            )
+            found.extend(SignalState(*row) for row in rows)
+        return found
+
     async def linked_tokens(self, states: Sequence[SignalState]) -> dict[int, list[tuple[bytes, int]]]:
         """By place: tokens through which the signals were findable besides their own, and for whom."""
         found: dict[int, list[tuple[bytes, int]]] = {}
@@ -166,8 +177,8 @@ class Reader:
     async def events(self, member: str, after: int, limit: int) -> list[StoredEvent]:
         """The member's events after a position, at most `limit`."""
         rows = await self._rows(
-            "SELECT position, member, signal_id, change, own, type, epoch, token, time FROM events"
-            " WHERE member = ? AND position > ? ORDER BY position LIMIT ?",
+            "SELECT position, member, signal_id, change, own, type, epoch, token, time, correction"
+            " FROM events WHERE member = ? AND position > ? ORDER BY position LIMIT ?",
             (member, after, limit),
         )
         return [StoredEvent(row[0], Event(row[1], row[2], row[3], bool(row[4]), *row[5:])) for row in rows]

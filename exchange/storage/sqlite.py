@@ -26,6 +26,8 @@ from exchange.domain.records import (
     Subscription,
 )
 from exchange.domain.store import StorageFailed, StorageFull
+from exchange.storage.cases import CaseReader
+from exchange.storage.disclosures import DisclosureReader
 from exchange.storage.match_reader import MatchReader
 from exchange.storage.migrate import migrate
 from exchange.storage.outcomes import OutcomeReader
@@ -45,11 +47,13 @@ PRAGMAS: Final = (
     # In pages: a checkpoint every 16 MiB instead of 4, since it makes one commit wait for its fsync.
     "PRAGMA wal_autocheckpoint = 4096",
 )
-_EVIDENCE: Final = "code, audience, confidence, grade, tlp, last_seen, echo, disputed_until"
+_EVIDENCE: Final = (
+    "code, audience, confidence, grade, tlp, last_seen, echo, max(disputed_until, appealed_until)"
+)
 _BUSY_ATTEMPTS: Final = 4
 
 
-class SqliteStore(MatchReader, OutcomeReader):
+class SqliteStore(MatchReader, OutcomeReader, CaseReader, DisclosureReader):
     """A store in `folder`; made by `open`."""
 
     def __init__(
@@ -267,6 +271,10 @@ class SqliteStore(MatchReader, OutcomeReader):
     async def old_match_events(self, before: int) -> int:
         """Position of the last match event older than `before`; 0 if none."""
         return await self._old("match_events", before)
+
+    async def old_case_events(self, before: int) -> int:
+        """Position of the last case event older than `before`; 0 if none."""
+        return await self._old("case_events", before)
 
     async def _old(self, table: str, before: int) -> int:
         # Events are written in time order; the newest old one is found from the old end.

@@ -11,6 +11,8 @@ from typing import Any, Final
 from signalexchange.v1.log_entry_pb2 import EntryType
 
 from exchange.domain.records import POSITIONS, Delta, Status
+from exchange.storage.cases import case_statements
+from exchange.storage.disclosures import disclosure_statements
 from exchange.storage.outcomes import outcome_statements
 from exchange.storage.reader import positions
 from exchange.storage.transaction import Statement
@@ -24,12 +26,16 @@ _INSERT_SIGNALS: Final = (
     " tlp, last_seen, expires_at, nonce, body, role, searched, echo)"
 )
 _INSERT_MATCH_EVENTS: Final = "INSERT INTO match_events (member, number, time)"
-_INSERT_EVENTS: Final = "INSERT INTO events (member, signal_id, change, own, type, epoch, token, time)"
+_INSERT_EVENTS: Final = (
+    "INSERT INTO events (member, signal_id, change, own, type, epoch, token, time, correction)"
+)
+_INSERT_CASE_EVENTS: Final = "INSERT INTO case_events (member, case_id, time)"
 _ACCESS: Final = (
     EntryType.ENTRY_TYPE_LOOK_UP,
     EntryType.ENTRY_TYPE_SUBSCRIPTION,
     EntryType.ENTRY_TYPE_DELIVERY,
     EntryType.ENTRY_TYPE_MATCH_DELIVERY,
+    EntryType.ENTRY_TYPE_CORRECTION,
 )
 _ROWS: Final = 64
 
@@ -54,10 +60,19 @@ def statements(delta: Delta) -> Iterator[Statement]:
         ("INSERT OR IGNORE INTO deliveries", delta.deliveries),
         ("INSERT INTO reports", delta.reports),
         ("INSERT INTO verdicts", delta.verdicts),
+        ("INSERT INTO case_steps", delta.case_steps),
+        ("INSERT INTO case_deadlines", delta.case_deadlines),
+        ("INSERT INTO appeals", delta.appeals),
+        ("INSERT OR REPLACE INTO appeal_times", delta.appeal_times),
+        (_INSERT_CASE_EVENTS, delta.case_events),
+        ("INSERT INTO case_orders", delta.case_orders),
+        ("INSERT OR IGNORE INTO acknowledged", delta.acknowledged),
     ):
         yield from _inserts(head, rows)
     yield from _tombstones(delta)
     yield from outcome_statements(delta)
+    yield from case_statements(delta)
+    yield from disclosure_statements(delta.disclosures)
     if delta.matched_to:
         yield from _matched(delta)
     if delta.forgotten_events:
@@ -68,6 +83,12 @@ def statements(delta: Delta) -> Iterator[Statement]:
         yield (
             "UPDATE meta SET value = ? WHERE name = 'forgotten_match_events'",
             (delta.forgotten_match_events,),
+        )
+    if delta.forgotten_case_events:
+        yield "DELETE FROM case_events WHERE position <= ?", (delta.forgotten_case_events,)
+        yield (
+            "UPDATE meta SET value = ? WHERE name = 'forgotten_case_events'",
+            (delta.forgotten_case_events,),
         )
     if delta.forgotten_shown:
         first, day = delta.forgotten_shown
@@ -80,10 +101,12 @@ def statements(delta: Delta) -> Iterator[Statement]:
     if delta.lapsed:
         yield "DELETE FROM subscriptions WHERE expires_at <= ?", (delta.lapsed,)
         yield "DELETE FROM spent WHERE until <= ?", (delta.lapsed,)
+        yield "DELETE FROM appeal_times WHERE again <= ?", (delta.lapsed,)
     if delta.forgotten_access:
         yield (
-            "UPDATE entries SET payload = NULL, payload_opening = NULL WHERE idx >="
-            " (SELECT value FROM meta WHERE name = 'forgotten_access') AND idx < ? AND type IN (?, ?, ?, ?)",
+            "UPDATE entries SET payload = NULL, payload_opening = NULL WHERE idx >="  # noqa: S608 - marks only
+            " (SELECT value FROM meta WHERE name = 'forgotten_access') AND idx < ?"
+            f" AND type IN ({','.join('?' * len(_ACCESS))})",
             (delta.forgotten_access, *_ACCESS),
         )
         yield "UPDATE meta SET value = ? WHERE name = 'forgotten_access'", (delta.forgotten_access,)

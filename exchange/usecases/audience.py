@@ -2,18 +2,26 @@
 
 Found by scanning the access records and deliveries from the signal's entry on: before a change is queued as
 far as the log goes, and the rest inside the writer's group. Invariants: nobody is told who couldn't have been
-shown the signal; each member is told once, of the token it submitted itself.
+shown the signal; each member is told once, of the token it submitted itself; what corrects
+what a member was shown is on the log with what made it wrong.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Final, NamedTuple, Self
 
 from signalexchange.rulebook import audience_allows
-from signalexchange.v1.log_entry_pb2 import AccessEntry, DeliveryEntry, EntryType
+from signalexchange.v1.log_entry_pb2 import (
+    ENTRY_TYPE_CORRECTION,
+    AccessEntry,
+    CorrectionEntry,
+    DeliveryEntry,
+    EntryType,
+)
 from signalexchange.v1.signal_service_pb2 import SignalChange
 
 from exchange.domain.records import POSITIONS, Event, Shown, SignalState, Status
 from exchange.usecases.exchange import Exchange
+from exchange.usecases.writer import Proposal
 
 _PAGE: Final = 5_000
 """Entries scanned at a stretch."""
@@ -71,17 +79,26 @@ class Audience:
                 self._add(shown)
             self._next = end
 
-    def news(
-        self, state: SignalState, change: SignalChange.ValueType, now: int, without: str = ""
-    ) -> Iterator[Event]:
-        """Events for the issuer and for everybody who was shown the signal, but for the member `without`."""
+    def tell(
+        self, proposal: Proposal, state: SignalState, change: SignalChange.ValueType, without: str = ""
+    ) -> None:
+        """Tell the issuer and everybody who was shown the signal, but the member `without`; that others were
+        told is on the log."""
+        events, now = proposal.delta.events, proposal.now
         if state.issuer != without:
-            yield Event(state.issuer, state.signal_id, change, True, state.type, state.epoch, None, now)
+            events.append(
+                Event(state.issuer, state.signal_id, change, True, state.type, state.epoch, None, now)
+            )
         for told in self._told.get(state.signal_id, {}).values():
-            if told.member != without:
-                yield Event(
-                    told.member, state.signal_id, change, False, told.type, told.epoch, told.token, now
+            if told.member == without:
+                continue
+            payload = CorrectionEntry(signal_id=state.signal_id, token=told.token, change=change)
+            index = proposal.log(ENTRY_TYPE_CORRECTION, told.member, payload.SerializeToString())
+            events.append(
+                Event(
+                    told.member, state.signal_id, change, False, told.type, told.epoch, told.token, now, index
                 )
+            )
 
     def _add(self, shown: Shown) -> None:
         if shown.type == EntryType.ENTRY_TYPE_DELIVERY:

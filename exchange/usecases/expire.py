@@ -42,6 +42,7 @@ class Expire(Change[tuple[int, bool]]):
         self._events = 0
         self._access = 0
         self._match_events = 0
+        self._case_events = 0
         self._gone: Gone | None = None
 
     @classmethod
@@ -52,6 +53,7 @@ class Expire(Change[tuple[int, bool]]):
             change._due, change._batches = await store.due(now, PART)
             change._events = await store.old_events(now - terms.events_days * DAY)
             change._match_events = await store.old_match_events(now - terms.events_days * DAY)
+            change._case_events = await store.old_case_events(now - terms.events_days * DAY)
             change._access = await store.old_access(now - terms.access_days * DAY, PART)
 
     def decide(self, proposal: Proposal) -> tuple[tuple[int, bool], None]:
@@ -80,11 +82,13 @@ class Expire(Change[tuple[int, bool]]):
         delta.forgotten_access = self._access
         delta.lapsed = proposal.now
         delta.forgotten_match_events = self._match_events
+        delta.forgotten_case_events = self._case_events
         # A 256th of them a minute: all are looked at several times a day, and none of it takes long.
         days = self._exchange.membership.rulebook.matching.rumour_days
         delta.forgotten_shown = (proposal.now // 60 % 256, proposal.now // DAY - days)
         self._gone = Gone(0, proposal.now, [state.place for state in self._due if state.role])
-        more = bool(self._batches or self._events or self._access or self._match_events)
+        old_events = self._events or self._match_events or self._case_events
+        more = bool(self._batches or old_events or self._access)
         return (len(self._due), more), None
 
     def applied(self) -> None:

@@ -33,6 +33,15 @@ class Named(NamedTuple):
     tokens: Sequence[bytes]
 
 
+class Disputed(NamedTuple):
+    """Appeals dispute signals until then (Unix seconds), or, with 0, no longer."""
+
+    entry: int
+    time: int
+    places: Sequence[int]
+    until: int
+
+
 class Standing(NamedTuple):
     """What a member says counts under another group now, or not at all, or again."""
 
@@ -48,7 +57,7 @@ class Rules(NamedTuple):
     time: int
 
 
-Item = Accepted | Gone | Named | Standing | Rules | MatchVerdict
+Item = Accepted | Gone | Named | Disputed | Standing | Rules | MatchVerdict
 
 
 def weight(item: Item) -> int:

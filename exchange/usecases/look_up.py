@@ -153,6 +153,7 @@ class LookUp(Change[LookUpSubjectsResponse]):
                     proposal.now,
                     learned.reliability,
                     by_token.get(token, ()),
+                    party.kind,
                 )
                 if risk is not None:
                     subjects.append(risk)

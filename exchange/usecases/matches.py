@@ -127,7 +127,8 @@ async def _shown(exchange: Exchange, party: Party, wanted: Sequence[tuple[int, b
         tellings = []
         for match in matches:
             own = circle.submitted(match).get(party.id, {})
-            await consider(matching.matcher, match, own, exchange.membership, now)
+            asked = [(token, party.kind) for token in own]
+            await consider(matching.matcher, match, asked, exchange.membership, now)
             caller = Caller(party.id, party.group, own.get)
             message = view(matching.matcher, match, caller, exchange.membership, now)
             tellings.append(Telling.of(party, match, message))

@@ -27,7 +27,7 @@ from exchange.domain.records import POSITIONS, MatchVerdict, RoleSignal
 from exchange.domain.refusal import Refusal
 from exchange.domain.reliability import Reliability
 from exchange.domain.store import Store
-from exchange.usecases.items import Accepted, Gone, Item, Named, Rules, Standing, weight
+from exchange.usecases.items import Accepted, Disputed, Gone, Item, Named, Rules, Standing, weight
 from exchange.usecases.learning import Learning
 from exchange.usecases.record_matches import Pending, RecordMatches, tallies_of
 from exchange.usecases.writer import Writer, unavailable
@@ -291,6 +291,8 @@ class Matching:
                 self._leave(item.places, item.time, spend=True)
             case Named():
                 self._interest(set(item.tokens))
+            case Disputed():
+                self._absorb(self.matcher.dispute(item.places, disputed=item.until > 0))
             case Standing():
                 self._rebuilt = self._put
                 self._leave(self.naming.places_of(item.member), item.time, spend=False)
@@ -366,9 +368,11 @@ class Matching:
         """Take up what is stored as it was when the entries below `matched_to` had been taken into account,
         but for what the members `without` said."""
         membership = self._membership()
+        appealed = self.matcher.appealed or {place for place, _ in await self._store.appealed()}
         self.matcher = Matcher(
             membership.rulebook.matching, lambda: os.urandom(16), reliability=self._learning.reliability
         )
+        self.matcher.appealed = appealed
         self.naming = Naming()
         self._day = now // DAY
         self._now = now

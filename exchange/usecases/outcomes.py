@@ -33,6 +33,7 @@ from signalexchange.v1.signal_service_pb2 import (
     SIGNAL_CHANGE_DISPUTED,
     SIGNAL_CHANGE_REFUTED,
     SIGNAL_CHANGE_UPHELD,
+    SignalChange,
 )
 
 from exchange.domain.learned import Learned
@@ -92,6 +93,11 @@ async def report_outcomes(
     exchange: Exchange, party: Party, request: ReportOutcomesRequest
 ) -> ReportOutcomesResponse:
     """Take the report. Raises Refusal as the contract says."""
+    return await exchange.writer.submit(await prepare(exchange, party, request))
+
+
+async def prepare(exchange: Exchange, party: Party, request: ReportOutcomesRequest) -> "ReportOutcomes":
+    """The change that takes the report. Raises Refusal where that can't be."""
     statement = _parse(exchange, party, request)
     known = await Known.read(exchange.store, party, statement)
     if known.report is None or known.report.digest != sha256(request.statement).digest():
@@ -100,7 +106,7 @@ async def report_outcomes(
         # Before the scan: a report that will be refused must not cost a walk through the log.
         _check(exchange, party, statement, known)
     audience = await Audience.find(exchange, known.news(statement))
-    return await exchange.writer.submit(ReportOutcomes(exchange, party, request, statement, audience))
+    return ReportOutcomes(exchange, party, request, statement, audience)
 
 
 def get_reliability(exchange: Exchange, party: Party) -> GetReliabilityResponse:
@@ -206,7 +212,12 @@ class ReportOutcomes(Change[ReportOutcomesResponse]):
         self._tallies: list[Tally] = []
         self._learned: Learned | None = None
         self._matching: list[Gone | MatchVerdict] = []
+        self._news: list[tuple[SignalState, SignalChange.ValueType, str]] = []
         self.weight = len(statement.outcomes)
+
+    def verdict_on(self, match_id: bytes) -> int:
+        """The Verdict that the report gives a match; 0 for none."""
+        return next((o.verdict for o in self._statement.outcomes if o.match_id == match_id), 0)
 
     @classmethod
     async def read(cls, changes: Sequence[Self], store: Store, now: int) -> None:
@@ -252,6 +263,8 @@ class ReportOutcomes(Change[ReportOutcomesResponse]):
                 )
         delta.tallies.extend(self._tallies)
         self._learned = self._exchange.learning.propose(proposal, self._tallies)
+        for news in self._news:
+            self._audience.tell(proposal, *news)
         gone = [self._seen[place] for place in delta.refuted if place in self._seen]
         if gone:
             self._matching.append(leave_matching(self._exchange, gone, proposal, index))
@@ -273,15 +286,17 @@ class ReportOutcomes(Change[ReportOutcomesResponse]):
         match effect(verdict, own=own, is_new=is_new, disputed=bool(state.disputed_until)):
             case Effect.REFUTED:
                 delta.refuted.append(state.place)
-                delta.events.extend(self._audience.news(state, SIGNAL_CHANGE_REFUTED, now))
+                self._news.append((state, SIGNAL_CHANGE_REFUTED, ""))
             case Effect.UPHELD:
                 delta.disputed.append((0, state.place))
-                delta.events.extend(self._audience.news(state, SIGNAL_CHANGE_UPHELD, now))
+                if state.appealed_until <= now:
+                    # An answer to a verdict is none to an appeal.
+                    self._news.append((state, SIGNAL_CHANGE_UPHELD, ""))
             case Effect.DISPUTED:
                 days = membership.rulebook.matching.dispute_days
                 delta.disputed.append((now + days * DAY, state.place))
-                if state.disputed_until <= now:
-                    delta.events.extend(self._audience.news(state, SIGNAL_CHANGE_DISPUTED, now, party.id))
+                if not state.is_disputed(now):
+                    self._news.append((state, SIGNAL_CHANGE_DISPUTED, party.id))
 
     def applied(self) -> None:
         """Believe whom the verdicts say to believe, and hand on what matching must know."""

@@ -148,6 +148,7 @@ class Publish(Change[PublishSignalsResponse]):
         self._subscribers: dict[bytes, list[Subscription]] = {}
         self._spoken: tuple[Counter[bytes], Counter[bytes]] = (Counter(), Counter())
         self._shown: set[bytes] = set()
+        self._sanctions: set[tuple[bytes, int]] = set()
         self._accepted: Accepted | None = None
         self.weight = max(1, len(self._signals))
 
@@ -182,6 +183,8 @@ class Publish(Change[PublishSignalsResponse]):
             since = now // _DAY - days
         shown = {group: await store.shown_to(group, list(tokens), since) for group, tokens in about.items()}
         for change in changes:
+            if tokens := [signal.message.subject.value for signal in change._signals if signal.measure]:
+                change._sanctions = await store.sanctions(change._party.id, tokens)
             change._shown = shown.get(change._party.group, set())
             if change._party.id in spoken:
                 # Shared by a member's batches in the group: each sees those decided before it.
@@ -211,6 +214,7 @@ class Publish(Change[PublishSignalsResponse]):
                 "a signal id of the batch is already known",
                 violations=taken,
             )
+        self._check_sanctions()
         self._keep_quota()
         payload = BatchEntry(statement=self._request.statement, signature=self._request.signature)
         index = proposal.log(EntryType.ENTRY_TYPE_BATCH, member, payload.SerializeToString())
@@ -252,6 +256,21 @@ class Publish(Change[PublishSignalsResponse]):
         """Hand the batch to matching."""
         if self._accepted is not None:
             self._exchange.matching.put(self._accepted)
+
+    def _check_sanctions(self) -> None:
+        """Raise Refusal CODE_NOT_ALLOWED where a signal tells of a measure with which the caller closed no
+        case of its own about that subject as confirmed, or which is no longer in force."""
+        unfounded = [
+            (f"signals[{at}].code", "tells of a measure that no confirmed case of the caller's has in force")
+            for at, signal in enumerate(self._signals)
+            if signal.measure and (signal.message.subject.value, signal.measure) not in self._sanctions
+        ]
+        if unfounded:
+            raise Refusal(
+                ErrorReason.ERROR_REASON_CODE_NOT_ALLOWED,
+                "a measure is told of by who has it in force, in a case closed as confirmed",
+                violations=unfounded,
+            )
 
     def _keep_quota(self) -> None:
         """Count the batch in. Raises Refusal QUOTA_EXCEEDED where one token would bring up too much: a

@@ -13,13 +13,20 @@ from hashlib import sha256
 from typing import Final, NamedTuple, Self
 
 from signalexchange.roster import MEMBER_KINDS, Party
-from signalexchange.v1.log_entry_pb2 import EntryType, MatchDeliveryEntry, MatchEntry, SignalPosition
+from signalexchange.v1.log_entry_pb2 import (
+    AmountRange,
+    EntryType,
+    MatchDeliveryEntry,
+    MatchEntry,
+    SignalPosition,
+)
 from signalexchange.v1.match_service_pb2 import Match as MatchMessage
 from signalexchange.v1.outcome_service_pb2 import VERDICT_CONFIRMED, VERDICT_INCONCLUSIVE
 
 from exchange.domain.matching.advice import advise, prepare
 from exchange.domain.matching.changes import Changes
 from exchange.domain.matching.confidence import NAMES
+from exchange.domain.matching.counters import counters
 from exchange.domain.matching.match import Match
 from exchange.domain.matching.matcher import Matcher
 from exchange.domain.matching.naming import Naming
@@ -194,7 +201,8 @@ class RecordMatches(Change[None]):
                 for party, own in circle.members(match, before)
                 if party.id not in before or match in told
             ]
-            await consider(matcher, match, {token for _, own in concerned for token in own}, membership, now)
+            tokens = {(token, party.kind) for party, own in concerned for token in own}
+            await consider(matcher, match, tokens, membership, now)
             for party, own in concerned:
                 caller = Caller(party.id, party.group, own.get)
                 telling = Telling.of(party, match, view(matcher, match, caller, membership, now))
@@ -247,13 +255,14 @@ def tallies_of(match: Match, given: MatchVerdict) -> list[Tally]:
 
 
 async def consider(
-    matcher: Matcher, match: Match, tokens: Iterable[bytes], membership: Membership, now: int
+    matcher: Matcher, match: Match, asked: Iterable[tuple[bytes, str]], membership: Membership, now: int
 ) -> None:
-    """Work out what is advised about subjects of a match before it is shown; look-ups come first."""
-    for token in tokens:
-        for _ in prepare(matcher, match, token, membership.rulebook, now):
+    """Work out what is advised about subjects of a match, each to a kind of member, before it is shown;
+    look-ups come first."""
+    for token, kind in asked:
+        for _ in prepare(matcher, match, token, membership.rulebook, now, kind):
             await asyncio.sleep(0)
-        advise(matcher, match, token, membership.rulebook, now)
+        advise(matcher, match, token, membership.rulebook, now, kind)
 
 
 def _ordered(matcher: Matcher, ids: Collection[bytes]) -> list[Match]:
@@ -265,6 +274,7 @@ def _ordered(matcher: Matcher, ids: Collection[bytes]) -> list[Match]:
 def entry_of(matcher: Matcher, match: Match, as_of: int, learned: int, day: int) -> bytes:
     """The MatchEntry of a match, with all entries below `as_of` taken into account on a day, as sure as it is
     by the learned parameters of that version."""
+    money = counters(match)
     return MatchEntry(
         match_id=match.match_id,
         pattern=match.pattern.value,
@@ -277,4 +287,6 @@ def entry_of(matcher: Matcher, match: Match, as_of: int, learned: int, day: int)
         ],
         learned=learned,
         day=day,
+        volume=AmountRange(low=money.volume.low, high=money.volume.high),
+        gain=AmountRange(low=money.gain.low, high=money.gain.high),
     ).SerializeToString()

@@ -120,6 +120,7 @@ def _message(token: bytes, stored: StoredEvent | None) -> WatchSignalsResponse:
         signal_id=event.signal_id,
         change=event.change,  # type: ignore[arg-type]  # the number of a SignalChange
         own=event.own,
+        correction=event.correction or None,
     )
     if event.token is not None:
         message.subject.CopyFrom(

@@ -158,7 +158,7 @@ class Withdraw(Change[WithdrawSignalsResponse]):
             elif state.status == Status.ACTIVE:
                 delta.withdrawn.append(state.place)
             if state.status == Status.ACTIVE:
-                self._tell(proposal, state)
+                self._audience.tell(proposal, state, SignalChange.SIGNAL_CHANGE_WITHDRAWN)
         if self._seen:
             self._gone = leave_matching(self._exchange, self._seen, proposal, index)
         response = WithdrawSignalsResponse(receipt=Receipt(index=index))
@@ -173,11 +173,6 @@ class Withdraw(Change[WithdrawSignalsResponse]):
         """The order's signals. Raises Refusal unless all of them are the caller's."""
         _check_own(self._party, self._statement, self._states)
         return [self._states[signal_id] for signal_id in self._statement.signal_ids]
-
-    def _tell(self, proposal: Proposal, state: SignalState) -> None:
-        proposal.delta.events.extend(
-            self._audience.news(state, SignalChange.SIGNAL_CHANGE_WITHDRAWN, proposal.now)
-        )
 
 
 def leave_matching(exchange: Exchange, rows: Sequence[RoleSignal], proposal: Proposal, index: int) -> Gone:

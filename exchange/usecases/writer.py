@@ -259,7 +259,8 @@ class Writer:
             self.head = Head(proposal.tree, checkpoint)
         for waiting in decided:
             waiting.change.applied()
-        if proposal.delta.events or proposal.delta.match_events:
+        delta = proposal.delta
+        if delta.events or delta.match_events or delta.case_events or delta.disclosures.events:
             self.news.set()
             self.news = asyncio.Event()
         for waiting in decided:

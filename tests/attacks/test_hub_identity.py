@@ -11,7 +11,12 @@ import grpc
 import pytest
 from cryptography import x509
 from google.protobuf import descriptor_pool
-from signalexchange.v1 import membership_service_pb2, signal_service_pb2, transparency_service_pb2
+from signalexchange.v1 import (
+    case_service_pb2,
+    membership_service_pb2,
+    signal_service_pb2,
+    transparency_service_pb2,
+)
 from signalexchange.v1.log_entry_pb2 import EntryType, SuspensionEntry
 from signalexchange.v1.membership_service_pb2 import GetRosterRequest, SuspendMemberRequest
 from signalexchange.v1.signal_service_pb2 import WatchSignalsRequest
@@ -29,7 +34,7 @@ NORTH = "spiffe://exchange.test/party/bank-north"
 
 # Who may call what, as the comments of the contract say.
 MEMBERS = {"bank", "ecommerce", "payment_provider"}
-EVERYBODY = MEMBERS | {"auditor", "operator"}
+EVERYBODY = MEMBERS | {"auditor", "operator", "law_enforcement"}
 ALLOWED = {
     "SignalService": dict.fromkeys(
         (
@@ -44,6 +49,9 @@ ALLOWED = {
     ),
     "TransparencyService": dict.fromkeys(
         ("GetCheckpoint", "GetInclusionProof", "GetConsistencyProof", "ListLeaves", "OpenEntries"), EVERYBODY
+    ),
+    "CaseService": dict.fromkeys(
+        ("RecordStep", "GetCase", "ListCases", "WatchCases", "EraseCase", "AcknowledgeCorrections"), MEMBERS
     ),
     "MembershipService": {
         "GetRoster": EVERYBODY,
@@ -82,6 +90,15 @@ def handshake_fails(one: Caller) -> None:
 def test_a_party_that_is_enrolled_is_answered(deployment: Deployment) -> None:
     with caller(deployment, "bank-north") as north:
         assert north.log.GetCheckpoint(GetCheckpointRequest(), timeout=10).checkpoint
+
+
+def test_law_enforcement_is_answered_what_everybody_may_ask_and_nothing_else(deployment: Deployment) -> None:
+    """It asks members, under a named instrument, never the hub for what members said."""
+    with caller(deployment, "police-one") as police:
+        assert police.log.GetCheckpoint(GetCheckpointRequest(), timeout=10).checkpoint
+        assert police.membership.GetRoster(GetRosterRequest(from_version=1), timeout=10).versions
+        refusal = refused(police.signals.LookUpSubjects, look_up([secrets.token_bytes(32)]), timeout=10)
+        assert refusal.reason == "METHOD_NOT_ALLOWED"
 
 
 def test_without_a_certificate_there_is_no_connection(deployment: Deployment) -> None:
@@ -216,7 +233,12 @@ def test_a_members_certificate_can_not_pose_as_a_server(deployment: Deployment) 
 
 
 def _methods() -> Iterator[tuple[str, str, bool]]:
-    for module in (signal_service_pb2, transparency_service_pb2, membership_service_pb2):
+    for module in (
+        signal_service_pb2,
+        transparency_service_pb2,
+        membership_service_pb2,
+        case_service_pb2,
+    ):
         for service in module.DESCRIPTOR.services_by_name.values():
             for method in service.methods:
                 yield service.name, method.name, method.server_streaming

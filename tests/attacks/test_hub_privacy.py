@@ -88,7 +88,8 @@ def _without_random_parts(message: LookUpSubjectsResponse | WatchSignalsResponse
         return len(value) if name in RANDOM else value
 
     cleaned: dict[str, Any] = blank(data)
-    cleaned.pop("receipt", None)  # where the caller's own access record stands
+    for own_entry in ("receipt", "correction"):  # where the caller's own records stand
+        cleaned.pop(own_entry, None)
     return cleaned
 
 
@@ -215,6 +216,7 @@ def test_answers_never_carry_counterparties_links_bands_times_or_ids(
         "change",
         "subject",
         "own",
+        "correction",
     }
 
 

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from signalexchange.notices import advice_code
 from signalexchange.v1.log_entry_pb2 import MatchDeliveryEntry, MatchEntry
 from signalexchange.v1.match_service_pb2 import GetMatchRequest, ListMatchesRequest, Match, MatchSubject
 from signalexchange.v1.transparency_service_pb2 import OpenEntriesRequest
 
+from exchange.domain.matching.counters import thresholds
 from tests.support.exchange import Running, deploy, refused, serving
 from tests.support.loops import TYPES, Loop
 from tests.support.match_members import (
@@ -63,6 +65,10 @@ async def test_a_match_tells_no_member_what_it_did_not_submit_itself(running: Ru
         for other in (*REPORTERS, SHOP):
             assert other.encode() not in raw
         assert not match.kinds, "two groups of a kind are too few to name the kind"
+        # Who told of the way between sees a decade of what others told of both ends; the rest follows.
+        assert match.gain_digits == {LENDER: 0, BANK: 3, OTHER_BANK: 0}[member]
+        assert match.notice_code == advice_code(match.advice)
+        assert list(match.thresholds) == list(thresholds(match.total_digits, match.gain_digits))
     # The contract itself has no room for more: a new field must come here to be judged.
     assert set(Match.DESCRIPTOR.fields_by_name) == {
         *(
@@ -77,6 +83,7 @@ async def test_a_match_tells_no_member_what_it_did_not_submit_itself(running: Ru
             "subjects",
         ),
         *("confidence", "factors", "advice", "human_review", "found_on", "rules_version"),
+        *("notice_code", "gain_digits", "thresholds"),
     }
     assert set(MatchSubject.DESCRIPTOR.fields_by_name) == {"token", "part", "advice"}
 

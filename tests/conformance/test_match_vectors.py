@@ -5,8 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from signalexchange.entry_payloads import parse_payload
 from signalexchange.errors import MalformedError
+from signalexchange.v1.log_entry_pb2 import ENTRY_TYPE_MATCH, MatchEntry
+from signalexchange.v1.match_service_pb2 import Match
 
+from exchange.domain.matching.counters import thresholds
 from exchange.domain.matching.finding import Part, Subject
 from exchange.domain.matching.match import Decision, Evidence, Instance, MatchStatus, Verdict
 from exchange.domain.matching.observation import Observation, Role
@@ -81,3 +85,23 @@ def test_a_match(case: dict[str, Any]) -> None:
         if cut not in case["ends"]:
             with pytest.raises(MalformedError):
                 read_match(row._replace(verdicts=row.verdicts[:cut]))
+
+
+@pytest.mark.parametrize("case", VECTORS["entries"], ids=lambda case: case["name"])
+def test_an_entry_with_and_without_counters(case: dict[str, Any]) -> None:
+    payload = bytes.fromhex(case["payload"])
+    entry = parse_payload(ENTRY_TYPE_MATCH, payload)
+    assert isinstance(entry, MatchEntry)
+    assert entry.SerializeToString() == payload
+    for name in ("volume", "gain"):
+        told = [getattr(entry, name).low, getattr(entry, name).high] if entry.HasField(name) else None
+        assert told == case[name]
+
+
+@pytest.mark.parametrize("case", VECTORS["messages"], ids=lambda case: case["name"])
+def test_a_match_as_shown_with_and_without_counters(case: dict[str, Any]) -> None:
+    message = Match.FromString(bytes.fromhex(case["message"]))
+    assert (message.total_digits, message.gain_digits) == (case["total_digits"], case["gain_digits"])
+    assert (message.notice_code, len(message.thresholds)) == (case["notice_code"], case["thresholds"])
+    if message.thresholds:
+        assert list(message.thresholds) == list(thresholds(message.total_digits, message.gain_digits))

@@ -5,6 +5,7 @@ Every refusal is judged by tests.support.caller: a listed reason, small trailers
 
 import os
 import random
+import time
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -15,11 +16,17 @@ from google.protobuf.message_factory import GetMessageClass
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from signalexchange.v1 import (
+    disclosure_service_pb2,
     match_service_pb2,
     membership_service_pb2,
     outcome_service_pb2,
     signal_service_pb2,
     transparency_service_pb2,
+)
+from signalexchange.v1.disclosure_service_pb2 import (
+    GetDisclosureRequest,
+    ListDisclosuresRequest,
+    WatchDisclosuresRequest,
 )
 from signalexchange.v1.match_service_pb2 import (
     GetMatchRequest,
@@ -44,6 +51,7 @@ from signalexchange.v1.transparency_service_pb2 import (
 )
 
 from exchange.provision import Deployment, Plan
+from tests.support import disclosures
 from tests.support.caller import Caller, Refused, outcome
 from tests.support.hub import running_hub
 from tests.support.members import CARD, caller, look_up, pen, signal, subscribe
@@ -57,6 +65,8 @@ CALLERS: Final = {
     "OutcomeService": "bank-north",
     "TransparencyService": "audit-one",
     "MembershipService": "operator",
+    "DisclosureService": "police-one",
+    "DecideDisclosure": "bank-north",
 }
 
 
@@ -68,6 +78,7 @@ def _methods() -> dict[str, tuple[str, type[Message], bool]]:
         outcome_service_pb2,
         transparency_service_pb2,
         membership_service_pb2,
+        disclosure_service_pb2,
     ):
         for service in module.DESCRIPTOR.services_by_name.values():
             for method in service.methods:
@@ -96,7 +107,7 @@ def parties(deployment: Deployment) -> Iterator[dict[str, Caller]]:
 def send(parties: dict[str, Caller], method: str, data: bytes) -> bytes | None:
     """Send the bytes; the answer, or None for a refusal that keeps the contract."""
     full, _, streams = METHODS[method]
-    one = parties[full.split("/")[1].rsplit(".", 1)[1]]
+    one = parties[method if method in CALLERS else full.split("/")[1].rsplit(".", 1)[1]]
     if streams:
         call = one.raw_stream(full, data, DEADLINE)
         answer = outcome(next, call)
@@ -174,6 +185,8 @@ def test_a_signed_order_about_any_signals(
 
 def _valid(deployment: Deployment, method: str) -> bytes:
     """A request that is carried out as it stands."""
+    if "DisclosureService" in METHODS[method][0]:
+        return _valid_disclosure(deployment, method)
     mine = pen(deployment, "bank-north")
     tokens = [os.urandom(32) for _ in range(3)]
     requests: dict[str, Message] = {
@@ -201,6 +214,26 @@ def _valid(deployment: Deployment, method: str) -> bytes:
     return requests[method].SerializeToString()
 
 
+def _valid_disclosure(deployment: Deployment, method: str) -> bytes:
+    asked = disclosures.ask(deployment, int(time.time()))
+    id_ = os.urandom(16)
+    match method:
+        case "RequestDisclosure":
+            return asked.SerializeToString()
+        case "GetDisclosure" | "FetchPackage":
+            return GetDisclosureRequest(request_id=id_).SerializeToString()
+        case "ListDisclosures":
+            return ListDisclosuresRequest(page_size=10).SerializeToString()
+        case "WatchDisclosures":
+            return WatchDisclosuresRequest(resume_token=os.urandom(36)).SerializeToString()
+        case "WithdrawDisclosure":
+            return disclosures.withdraw(deployment, id_).SerializeToString()
+    decided = disclosures.decide(deployment, asked)
+    if method == "DecideDisclosure":
+        return decided.SerializeToString()
+    return disclosures.acknowledge(deployment, id_, decided).SerializeToString()
+
+
 @pytest.mark.parametrize("method", METHODS)
 @given(seed=st.integers(0, 2**32))
 @fuzzed
@@ -224,6 +257,12 @@ def test_the_valid_requests_themselves_are_understood(
         "WatchMatches",
         "ReportOutcomes",
         "SuspendMember",
+        "GetDisclosure",
+        "WatchDisclosures",
+        "DecideDisclosure",
+        "FetchPackage",
+        "AcknowledgePackage",
+        "WithdrawDisclosure",
     )
     assert (answer is None) == (method in impossible)
 

@@ -383,14 +383,6 @@ def test_the_journal_without_a_hub(alone: Path) -> None:
     assert invoke(other, "journal", "list").exit_code == 3
 
 
-def test_notices_in_both_languages() -> None:
-    everything = json.loads(CliRunner().invoke(main, ["notices", "--json"]).stdout)
-    assert all(each["zh-CN"] and each["en"] for each in everything)
-    one = CliRunner().invoke(main, ["notices", "advice-freeze", "--lang", "en"])
-    assert "the right to the reasons" in one.stdout
-    assert CliRunner().invoke(main, ["notices", "nonsense"]).exit_code == 2
-
-
 def commands(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     found = []
     for name, command in group.commands.items():

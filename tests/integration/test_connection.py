@@ -143,7 +143,8 @@ async def test_an_evaluation_is_never_repeated(authority: Authority) -> None:
 def test_the_service_config_names_the_idempotent_methods_and_no_others() -> None:
     config = service_config(METHODS)
     named = {method.name for method in METHODS if f'"{method.name}"' in config}
-    assert named == {method.name for method in METHODS} - {"WatchSignals", "WatchMatches"}
+    watches = {"WatchSignals", "WatchMatches", "WatchCases", "WatchDisclosures"}
+    assert named == {method.name for method in METHODS} - watches
     assert "Evaluate" not in config
 
 

@@ -99,7 +99,8 @@ def test_the_whole_job_on_a_file(tmp_path: Path, transactions: Path) -> None:
     with demo(folder, transactions, "--keep") as process:
         output = read_until(process, "Ctrl-C ends it")
         commands = [shlex.split(line) for line in output.splitlines() if line.startswith("signalexchange ")]
-        *lookups, verify = commands
+        *typed, verify = commands
+        lookups = [command for command in typed if "look-up" in command]
         assert {Path(command[2]).parent.name for command in lookups} == {
             "bank-north",
             "bank-south",
@@ -107,6 +108,8 @@ def test_the_whole_job_on_a_file(tmp_path: Path, transactions: Path) -> None:
             "shop-river",
         }
         assert "terminal-compromised" in paste(lookups[0])
+        cases = [paste(command) for command in typed if "cases" in command]
+        assert sum("inconclusive" in answer for answer in cases) == 1
         assert "verified: exchange.test/demo/replay" in paste(verify)
         assert left_running(folder)
         process.send_signal(signal.SIGTERM)
@@ -122,6 +125,11 @@ def test_the_whole_job_on_a_file(tmp_path: Path, transactions: Path) -> None:
     assert found["lookups"] == 4 * SIZE.days
     assert 0 < found["average_precision"]["own_view"] <= 1
     assert 0 < found["average_precision"]["with_exchange"] <= 1
+    assert found["cases"]["appeal_paused"] is True
+    assert found["cases"]["acknowledged"] == found["cases"]["corrections"] >= 2
+    assert found["cases"]["lifted"] is True
+    assert found["disclosure"]["package_verified"] is True
+    assert found["disclosure"]["packages"] == 2
     assert found["log"]["verified"] is True
     # the roster, every look-up, every batch, and the control's refusal at least
     assert found["log"]["size"] >= 1 + found["lookups"] + 1

@@ -13,8 +13,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from signalexchange.rulebook import Rate, Rulebook, default_text
 from signalexchange.v1 import (
+    case_service_pb2,
+    disclosure_service_pb2,
     match_service_pb2,
     membership_service_pb2,
+    notice_service_pb2,
     outcome_service_pb2,
     signal_service_pb2,
     token_service_pb2,
@@ -29,7 +32,7 @@ from exchange.usecases import writer
 from tests.support.exchange import Running, deploy, refused, serving
 from tests.support.members import look_up, signal
 
-NORTH, AUDITOR, OPERATOR = "bank-north", "audit-one", "operator"
+NORTH, AUDITOR, OPERATOR, POLICE = "bank-north", "audit-one", "operator", "police-one"
 SERVICES = [
     module.DESCRIPTOR.services_by_name[name]
     for module, name in (
@@ -38,6 +41,9 @@ SERVICES = [
         (membership_service_pb2, "MembershipService"),
         (match_service_pb2, "MatchService"),
         (outcome_service_pb2, "OutcomeService"),
+        (case_service_pb2, "CaseService"),
+        (disclosure_service_pb2, "DisclosureService"),
+        (notice_service_pb2, "NoticeService"),
         (token_service_pb2, "TokenService"),
         (health_pb2, "Health"),
         (reflection_pb2, "ServerReflection"),
@@ -78,7 +84,7 @@ async def test_a_method_without_a_rule_is_denied(tmp_path: Path, monkeypatch: py
         assert refusal.reason == "METHOD_NOT_ALLOWED"
 
 
-@pytest.mark.parametrize("party", [AUDITOR, OPERATOR])
+@pytest.mark.parametrize("party", [AUDITOR, OPERATOR, POLICE])
 async def test_who_shares_nothing_asks_nothing(hub: Running, party: str) -> None:
     refusal = await refused(hub[party].signals.LookUpSubjects(look_up([os.urandom(32)])))
     assert refusal.reason == "METHOD_NOT_ALLOWED"
@@ -88,7 +94,8 @@ async def test_who_shares_nothing_asks_nothing(hub: Running, party: str) -> None
 
 async def test_malformed_bytes_are_the_callers_fault_for_every_method(hub: Running) -> None:
     for method in sorted(name for name in METHODS if "TokenService" not in name and "reflection" not in name):
-        service = hub[OPERATOR if "Propose" in method or "Suspend" in method else NORTH]
+        kinds = RULES[method].kinds
+        service = hub[NORTH if "bank" in kinds else OPERATOR if "operator" in kinds else POLICE]
         raw: Any = service.channel.unary_unary(method)
         assert (await refused(raw(b"\xff\xff\xff", timeout=10))).reason == "MALFORMED", method
 

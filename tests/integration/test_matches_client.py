@@ -150,3 +150,28 @@ async def test_the_commands(exchange: World) -> None:
         number += 1
         await asyncio.sleep(0.5)
     assert json.loads((await watched).out)["pattern"] == "funds-loop"
+
+
+async def test_the_command_shows_which_amounts_of_the_law_may_have_been_passed(exchange: World) -> None:
+    """Of others' facts alone, and never as a verdict."""
+    lender, bank = await client(exchange, LENDER), await client(exchange, BANK)
+    # The lender's report comes last, so that it isn't the bank's that brings the match in.
+    back = leg("pass-through", 9, back=True, hours_ago=28)
+    await bank.publish([replace(back, amount=Decimal("1150000"))])
+    await lender.publish([replace(leg("credit-purchase", 9), amount=Decimal("1250000"))])
+    await exchange.running.hub._exchange.matching.settled()
+    listed = (await run(exchange, BANK, "matches", "list", "--json")).json
+    one = max(listed, key=lambda each: len(each["total"]))
+    assert one["total"] == "1,000,000 to 9,999,999"
+    assert one["notice_code"] == f"advice-{one['advice']}"
+    standing = {(each["statute"], each["level"]): each["standing"] for each in one["thresholds"]}
+    assert standing == {
+        ("credit-card-interpretation", "serious"): "may have passed",
+        ("credit-card-interpretation", "especially-serious"): "may have passed",
+        ("payment-settlement-interpretation", "serious"): "may have passed",
+        ("payment-settlement-interpretation", "especially-serious"): "below",
+    }
+    shown = await run(exchange, BANK, "matches", "show", one["match_id"])
+    assert "法释〔2018〕19号" in shown.out
+    assert "may have passed" in shown.out
+    assert "not legal advice" in shown.err

@@ -13,9 +13,12 @@ from typing import Any, Self
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
+from signalexchange.v1.case_service_pb2_grpc import CaseServiceStub
+from signalexchange.v1.disclosure_service_pb2_grpc import DisclosureServiceStub
 from signalexchange.v1.error_reason_pb2 import ErrorReason
 from signalexchange.v1.match_service_pb2_grpc import MatchServiceStub
 from signalexchange.v1.membership_service_pb2_grpc import MembershipServiceStub
+from signalexchange.v1.notice_service_pb2_grpc import NoticeServiceStub
 from signalexchange.v1.outcome_service_pb2_grpc import OutcomeServiceStub
 from signalexchange.v1.signal_service_pb2_grpc import SignalServiceStub
 from signalexchange.v1.transparency_service_pb2_grpc import TransparencyServiceStub
@@ -144,6 +147,9 @@ class Caller:
         self.membership = MembershipServiceStub(self.channel)
         self.outcomes = OutcomeServiceStub(self.channel)
         self.matches = MatchServiceStub(self.channel)
+        self.notices = NoticeServiceStub(self.channel)
+        self.cases = CaseServiceStub(self.channel)
+        self.disclosures = DisclosureServiceStub(self.channel)
 
     def raw(self, method: str, data: bytes, timeout: float = DEADLINE, *, patiently: bool = False) -> bytes:
         """Call a unary method with these bytes, whatever they are; `patiently`, wait for a connection."""

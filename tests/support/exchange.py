@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from signalexchange.v1.case_service_pb2_grpc import CaseServiceStub
+from signalexchange.v1.disclosure_service_pb2_grpc import DisclosureServiceStub
 from signalexchange.v1.match_service_pb2_grpc import MatchServiceStub
 from signalexchange.v1.membership_service_pb2_grpc import MembershipServiceStub
+from signalexchange.v1.notice_service_pb2_grpc import NoticeServiceStub
 from signalexchange.v1.outcome_service_pb2_grpc import OutcomeServiceStub
 from signalexchange.v1.signal_service_pb2_grpc import SignalServiceStub
 from signalexchange.v1.transparency_service_pb2_grpc import TransparencyServiceStub
@@ -36,6 +39,9 @@ class Connection:
     membership: Any
     outcomes: Any
     matches: Any
+    cases: Any
+    notices: Any
+    disclosures: Any
 
     @classmethod
     def over(cls, channel: grpc.aio.Channel) -> "Connection":
@@ -46,6 +52,9 @@ class Connection:
             MembershipServiceStub(channel),
             OutcomeServiceStub(channel),
             MatchServiceStub(channel),
+            CaseServiceStub(channel),
+            NoticeServiceStub(channel),
+            DisclosureServiceStub(channel),
         )
 
 

@@ -5,11 +5,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from signalexchange.v1 import (
+    case_service_pb2,
+    disclosure_service_pb2,
     error_reason_pb2,
     identifier_pb2,
     log_entry_pb2,
     match_service_pb2,
     membership_service_pb2,
+    notice_service_pb2,
     outcome_service_pb2,
     signal_pb2,
     signal_service_pb2,
@@ -20,8 +23,10 @@ from signalexchange.v1 import (
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").rglob("*.md")) + [path for path in [ROOT / "README.md"] if path.exists()]
 CONTRACT = (
-    error_reason_pb2, identifier_pb2, log_entry_pb2, match_service_pb2, membership_service_pb2,
-    outcome_service_pb2, signal_pb2, signal_service_pb2, token_service_pb2, transparency_service_pb2,
+    case_service_pb2, disclosure_service_pb2, error_reason_pb2, identifier_pb2, log_entry_pb2,
+    match_service_pb2, membership_service_pb2, notice_service_pb2, outcome_service_pb2, signal_pb2,
+    signal_service_pb2,
+    token_service_pb2, transparency_service_pb2,
 )  # fmt: skip
 
 

@@ -11,6 +11,8 @@ from rich.console import Console
 
 from exchange.demo.cashout import Matching
 from exchange.demo.caught import Caught
+from exchange.demo.inquiry import Inquiry
+from exchange.demo.proceedings import Proceedings
 from exchange.demo.ranking import Ranking
 from exchange.demo.report import MemberOutcome, Outcome, show
 from exchange.demo.scan import Findings
@@ -65,6 +67,32 @@ _CAUGHT = Caught.of(
 )
 
 
+_PROCEEDINGS = Proceedings(
+    match_id="ab" * 16,
+    pattern="bust out",
+    acting="bank-a",
+    other="b",
+    steps=("open", "authenticate", "explain", "restrict", "receive-appeal", "decide-appeal", "close"),
+    days=8,
+    before="explain",
+    during="authenticate",
+    after="allow",
+    corrections={"disputed": 1, "refuted": 1},
+    acknowledged=2,
+    lifted=True,
+)
+
+
+_INQUIRY = Inquiry(
+    pattern="funds loop",
+    members=("bank-a", "b"),
+    signals=7,
+    matches=2,
+    verified=("bank-a", "b"),
+    problems=(),
+)
+
+
 @pytest.fixture
 def outcome() -> Outcome:
     own, shared = ranking((1.0, 1, 1), (0.0, 3, 1)), ranking((1.0, 2, 2), (0.0, 2, 0))
@@ -88,6 +116,8 @@ def outcome() -> Outcome:
         },
         matching=_MATCHING,
         caught=_CAUGHT,
+        proceedings=_PROCEEDINGS,
+        inquiry=_INQUIRY,
         log_size=12,
         log_verified=True,
         log_entries={"batch": 3, "look_up": 4},
@@ -118,6 +148,13 @@ def test_the_file_has_the_promised_keys(outcome: Outcome, tmp_path: Path) -> Non
     assert found["matching"]["recall"] == 0.9
     assert found["matching"]["best_member_alone_recall"] == 0.25
     assert found["matching"]["seconds_from_last_signal_to_match_p99"] == 0.5
+    assert found["cases"]["steps"] == 7
+    assert found["cases"]["days"] == 8
+    assert found["cases"]["appeal_paused"] is True
+    assert (found["cases"]["corrections"], found["cases"]["acknowledged"]) == (2, 2)
+    assert found["cases"]["lifted"] is True
+    assert found["disclosure"]["package_verified"] is True
+    assert (found["disclosure"]["packages"], found["disclosure"]["signals"]) == (2, 7)
     assert found["raw_identifiers_found_at_hub"] == 0
     assert found["seconds"] == pytest.approx(1.8, abs=0.1)
 
@@ -129,6 +166,19 @@ def test_the_file_has_the_promised_keys(outcome: Outcome, tmp_path: Path) -> Non
         ({"raw_identifiers_found": 2}, "2 raw identifiers"),
         ({"control_found": False}, "proves nothing"),
         ({"matching": replace(_MATCHING, matches=0)}, "nobody was told"),
+        ({"proceedings": None}, "no match called for a case"),
+        ({"proceedings": replace(_PROCEEDINGS, during="explain")}, "did not pause automated use"),
+        ({"proceedings": replace(_PROCEEDINGS, before="authenticate")}, "did not pause automated use"),
+        (
+            {"proceedings": replace(_PROCEEDINGS, corrections={"disputed": 1}, acknowledged=1)},
+            "what came of it",
+        ),
+        ({"proceedings": replace(_PROCEEDINGS, acknowledged=1)}, "not every correction"),
+        ({"proceedings": replace(_PROCEEDINGS, lifted=False)}, "not lifted"),
+        ({"inquiry": None}, "no match for law enforcement"),
+        ({"inquiry": replace(_INQUIRY, verified=("b",))}, "it never came"),
+        ({"inquiry": replace(_INQUIRY, signals=0)}, "it never came"),
+        ({"inquiry": replace(_INQUIRY, problems=("a proof",))}, "did not verify: a proof"),
     ],
 )
 def test_what_must_not_be_is_a_failure(outcome: Outcome, change: dict[str, Any], complaint: str) -> None:
@@ -146,6 +196,13 @@ def test_the_summary_shows_members_numbers_and_places(outcome: Outcome) -> None:
     for expected in ("20 planted", "bank-a alone", "0.250", "2 funds loop, 1 payer ring", "0.5 s (p99)"):
         assert expected in text
     for expected in ("0.50%", "rules 0.250, alone 0.500, with exchange 1.000"):
+        assert expected in text
+    for expected in (
+        "while it is undecided",
+        "7 signed steps in 8 days",
+        "1 disputed, 1 refuted",
+        "package of b",
+    ):
         assert expected in text
     assert "var/demo/report.json" in text
     assert "failed" not in text

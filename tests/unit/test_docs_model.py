@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from hypothesis import given
 from hypothesis import strategies as st
-from signalexchange.rulebook import Rulebook, default_text
+from signalexchange.rulebook import ACTIONS, GRADES, Purpose, Rulebook, default_text
 
 from exchange.domain.reliability import Posterior, Reliability, Tally
 from exchange.domain.scoring import DAY, Evidence, Matched, assess
@@ -18,27 +18,66 @@ groups, grades, confidences = st.integers(0, 3), st.integers(1, 3), st.integers(
 ages = st.integers(-DAY, 400 * DAY)
 
 
-@given(st.lists(st.tuples(groups, grades, confidences, ages), min_size=1, max_size=12))
-def test_the_model_computes_what_the_protocol_says(signals: list[tuple[int, int, int, int]]) -> None:
-    purpose, model = RULEBOOK.purposes[0], RULEBOOK.model
+@given(
+    st.lists(st.tuples(groups, grades, confidences, ages), min_size=1, max_size=12),
+    st.sampled_from(RULEBOOK.purposes),
+    st.sampled_from(["bank", "ecommerce", "payment_provider"]),
+)
+def test_the_model_computes_what_the_protocol_says(
+    signals: list[tuple[int, int, int, int]], purpose: Purpose, kind: str
+) -> None:
+    model = RULEBOOK.model
     code = RULEBOOK.code(purpose.codes[0])
     assert code is not None
     by_group = [0, 0, 0, 0]
+    best = [0, 0, 0, 0]
     for group, grade, confidence, age in signals:
         steps = max(0, age) * 64 // (code.half_life_days * DAY)
         decay = int(Decimal(2) ** 16 * Decimal(2) ** (Decimal(-(steps % 64)) / 64)) >> steps // 64
-        by_group[group] += code.weights.of(grade) * confidence * decay // (100 << 16)
+        weight = code.weights.of(grade) * confidence * decay // (100 << 16)
+        by_group[group] += weight
+        best[group] = max(best[group], grade if weight else 0)
     odds = model.prior + sum(min(weight, model.group_cap) for weight in by_group)
     evidence = [
         Evidence(str(group), code.code, confidence, grade, 1, NOW - age)
         for group, grade, confidence, age in signals
     ]
-    risk = assess(bytes(32), evidence, RULEBOOK, purpose, NOW)
+    risk = assess(bytes(32), evidence, RULEBOOK, purpose, NOW, kind=kind)
     if risk is None:
         assert not any(by_group)
     else:
         assert risk.score == sum(logit <= odds for logit in LOGITS)
         assert risk.groups == sum(weight > 0 for weight in by_group)
+        assert risk.advice == advised(by_group, best, purpose, kind)
+
+
+def advised(by_group: list[int], best: list[int], purpose: Purpose, kind: str) -> int:
+    """Advice as section 12.1 has it, of signals alone."""
+
+    def lines(left: list[int]) -> int:
+        odds = RULEBOOK.model.prior + sum(min(by_group[at], RULEBOOK.model.group_cap) for at in left)
+        score = sum(logit <= odds for logit in LOGITS)
+        bands = RULEBOOK.model.bands
+        table = purpose.advice_by_kind.get(kind, purpose.advice)  # type: ignore[call-overload]
+        if score >= bands.severe:
+            name = table.severe
+        elif score >= bands.high:
+            name = table.high
+        else:
+            name = table.elevated if score >= bands.elevated else table.low
+        grade = max([best[at] for at in left], default=0)
+        needed = RULEBOOK.advice_grades.model_dump()
+        allowed = [each for each in ACTIONS if GRADES[needed.get(each, "suspected")] <= max(grade, 1)]
+        if grade == 0:
+            allowed = ["allow", "authenticate"]
+        return min(ACTIONS[name], max(ACTIONS[each] for each in allowed))
+
+    everybody = [0, 1, 2, 3]
+    advice = lines(everybody)
+    for group in everybody:
+        left = lines([at for at in everybody if at != group])
+        advice = min(advice, max(ACTIONS["authenticate"], left))
+    return advice
 
 
 verdicts = st.dictionaries(

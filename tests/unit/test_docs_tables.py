@@ -22,7 +22,7 @@ from signalexchange.v1.log_entry_pb2 import EntryType
 from exchange.custodian import process
 from exchange.custodian.config import CustodianConfig
 from exchange.server import app
-from exchange.server.access import EVERYBODY, MEMBERS, OPERATOR, RULES
+from exchange.server.access import DISCLOSING, EVERYBODY, LAW_ENFORCEMENT, MEMBERS, OPERATOR, RULES
 from exchange.server.config import HubConfig
 from exchange.server.interceptor import DEADLINE
 from exchange.server.telemetry import Metrics
@@ -84,7 +84,13 @@ def test_the_reasons_are_those_of_the_contract() -> None:
 
 
 def test_the_methods_are_those_of_the_access_table() -> None:
-    who = {MEMBERS: "members", OPERATOR: "operator", EVERYBODY: "every enrolled party"}
+    who = {
+        MEMBERS: "members",
+        OPERATOR: "operator",
+        LAW_ENFORCEMENT: "law enforcement",
+        DISCLOSING: "members, law enforcement",
+        EVERYBODY: "every enrolled party",
+    }
 
     class Ten:
         """A request about ten things."""

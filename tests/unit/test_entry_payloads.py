@@ -11,10 +11,24 @@ from hypothesis import strategies as st
 from signalexchange.cli.log import _fields
 from signalexchange.entry_payloads import PAYLOADS, parse_header, parse_payload
 from signalexchange.errors import ExchangeError, MalformedError
+from signalexchange.v1.disclosure_service_pb2 import OfficerSignature
 from signalexchange.v1.log_entry_pb2 import (
     AccessEntry,
+    AmountRange,
     BatchEntry,
+    CaseDeadlineEntry,
+    CaseEntry,
+    CaseErasureEntry,
+    CorrectionEntry,
+    CorrectionsEntry,
     DeliveryEntry,
+    DisclosureDecisionEntry,
+    DisclosureExpiryEntry,
+    DisclosureFetchEntry,
+    DisclosureReceiptEntry,
+    DisclosureRequestEntry,
+    DisclosureWithdrawalEntry,
+    DisputeEntry,
     EntryHeader,
     EntryType,
     LearnedFactor,
@@ -91,6 +105,69 @@ BAD_MODELS: Changes = (
     {"groups": [LearnedFactor(permille=900)]},
     {"codes": [LearnedFactor(name="b", permille=900), LearnedFactor(name="a", permille=900)]},
 )
+DISPUTE: dict[str, Any] = {
+    "signals": [SignalPosition(index=3, position=999), SignalPosition(index=4, position=0)],
+    "until": 5,
+}
+CORRECTION: dict[str, Any] = {"signal_id": T16, "token": T32, "change": 2}
+CASES: list[tuple[EntryType.ValueType, Message]] = [
+    (EntryType.ENTRY_TYPE_CASE, CaseEntry(statement=b"s", signature=T64)),
+    (EntryType.ENTRY_TYPE_DISPUTE, DisputeEntry(**DISPUTE)),
+    (EntryType.ENTRY_TYPE_DISPUTE, DisputeEntry(**DISPUTE | {"until": 0})),
+    (EntryType.ENTRY_TYPE_CASE_DEADLINE, CaseDeadlineEntry(case_id=T16, due=5, what="explanation")),
+    (EntryType.ENTRY_TYPE_CASE_ERASURE, CaseErasureEntry(entries=[3, 5])),
+    (
+        EntryType.ENTRY_TYPE_CASE_ERASURE,
+        CaseErasureEntry(statement_digest=T32, signature=T64, entries=[3]),
+    ),
+    (EntryType.ENTRY_TYPE_CORRECTION, CorrectionEntry(**CORRECTION)),
+    (EntryType.ENTRY_TYPE_CORRECTIONS, CorrectionsEntry(statement=b"s", signature=T64)),
+]
+BAD_DISPUTES: Changes = (
+    {"signals": []},
+    {"signals": DISPUTE["signals"][::-1]},
+    {"signals": [SignalPosition(position=1000)]},
+    {"until": -1},
+)
+BAD_CASES: list[tuple[EntryType.ValueType, Message]] = [
+    *((EntryType.ENTRY_TYPE_DISPUTE, DisputeEntry(**DISPUTE | changed)) for changed in BAD_DISPUTES),
+    (EntryType.ENTRY_TYPE_CASE, CaseEntry(statement=b"s", signature=T32)),
+    (EntryType.ENTRY_TYPE_CASE_DEADLINE, CaseDeadlineEntry(case_id=T16, due=0, what="appeal")),
+    (EntryType.ENTRY_TYPE_CASE_DEADLINE, CaseDeadlineEntry(case_id=T16, due=5, what="lunch")),
+    (EntryType.ENTRY_TYPE_CASE_DEADLINE, CaseDeadlineEntry(due=5, what="appeal")),
+    (EntryType.ENTRY_TYPE_CASE_ERASURE, CaseErasureEntry()),
+    (EntryType.ENTRY_TYPE_CASE_ERASURE, CaseErasureEntry(entries=[5, 3])),
+    (EntryType.ENTRY_TYPE_CASE_ERASURE, CaseErasureEntry(statement_digest=T32, entries=[3])),
+    (EntryType.ENTRY_TYPE_CASE_ERASURE, CaseErasureEntry(signature=T64, entries=[3])),
+    *(
+        (EntryType.ENTRY_TYPE_CORRECTION, CorrectionEntry(**CORRECTION | changed))
+        for changed in ({"signal_id": T32}, {"token": T16}, {"change": 0}, {"change": 1}, {"change": 7})
+    ),
+    (EntryType.ENTRY_TYPE_CORRECTIONS, CorrectionsEntry(statement=b"s")),
+]
+OFFICERS = [OfficerSignature(key_id=f"officer-{n}", signature=T64) for n in (1, 2)]
+DISCLOSURES: list[tuple[EntryType.ValueType, Message]] = [
+    (EntryType.ENTRY_TYPE_DISCLOSURE_REQUEST, DisclosureRequestEntry(statement=b"s", signature=T64)),
+    (EntryType.ENTRY_TYPE_DISCLOSURE_DECISION, DisclosureDecisionEntry(statement=b"s", signatures=OFFICERS)),
+    (EntryType.ENTRY_TYPE_DISCLOSURE_FETCH, DisclosureFetchEntry(request_id=T16, package_digest=T32)),
+    (EntryType.ENTRY_TYPE_DISCLOSURE_RECEIPT, DisclosureReceiptEntry(statement=b"s", signature=T64)),
+    (EntryType.ENTRY_TYPE_DISCLOSURE_WITHDRAWAL, DisclosureWithdrawalEntry(statement=b"s", signature=T64)),
+    (EntryType.ENTRY_TYPE_DISCLOSURE_EXPIRY, DisclosureExpiryEntry(request_id=T16, due=1)),
+]
+BAD_DISCLOSURES: list[tuple[EntryType.ValueType, Message]] = [
+    (EntryType.ENTRY_TYPE_DISCLOSURE_REQUEST, DisclosureRequestEntry(statement=b"s")),
+    (
+        EntryType.ENTRY_TYPE_DISCLOSURE_DECISION,
+        DisclosureDecisionEntry(statement=b"s", signatures=OFFICERS[:1]),
+    ),
+    (
+        EntryType.ENTRY_TYPE_DISCLOSURE_DECISION,
+        DisclosureDecisionEntry(statement=b"s", signatures=[OFFICERS[0], OfficerSignature(signature=T32)]),
+    ),
+    (EntryType.ENTRY_TYPE_DISCLOSURE_FETCH, DisclosureFetchEntry(request_id=T16)),
+    (EntryType.ENTRY_TYPE_DISCLOSURE_EXPIRY, DisclosureExpiryEntry(due=1)),
+    (EntryType.ENTRY_TYPE_DISCLOSURE_EXPIRY, DisclosureExpiryEntry(request_id=T16)),
+]
 GOOD: list[tuple[EntryType.ValueType, Message]] = [
     (EntryType.ENTRY_TYPE_ROSTER, RosterEntry(note=b"note")),
     (EntryType.ENTRY_TYPE_SUSPENSION, SuspensionEntry(member="bank-a", reason="why")),
@@ -108,7 +185,10 @@ GOOD: list[tuple[EntryType.ValueType, Message]] = [
     (EntryType.ENTRY_TYPE_OPENING, OpeningEntry(indices=[1, 5])),
     (EntryType.ENTRY_TYPE_OUTCOMES, OutcomesEntry(statement=b"s", signature=T64)),
     (EntryType.ENTRY_TYPE_MATCH, MatchEntry(**MATCH)),
+    (EntryType.ENTRY_TYPE_MATCH, MatchEntry(**MATCH | {"gain": AmountRange(low=1, high=2)})),
     (EntryType.ENTRY_TYPE_MATCH_DELIVERY, MatchDeliveryEntry(match_id=T16, digest=T32, subjects=T32)),
+    *CASES,
+    *DISCLOSURES,
 ]
 BAD: list[tuple[EntryType.ValueType, Message]] = [
     (EntryType.ENTRY_TYPE_BATCH, BatchEntry(statement=b"s", signature=T64 + b"\0")),
@@ -119,6 +199,8 @@ BAD: list[tuple[EntryType.ValueType, Message]] = [
     (EntryType.ENTRY_TYPE_MATCH, MatchEntry(**MATCH | {"status": 5})),
     (EntryType.ENTRY_TYPE_MATCH, MatchEntry(**MATCH | {"confidence": 1001})),
     (EntryType.ENTRY_TYPE_MATCH, MatchEntry(**MATCH | {"as_of": 4})),
+    (EntryType.ENTRY_TYPE_MATCH, MatchEntry(**MATCH | {"volume": AmountRange(low=2, high=1)})),
+    (EntryType.ENTRY_TYPE_MATCH, MatchEntry(**MATCH | {"gain": AmountRange(low=2, high=1)})),
     (EntryType.ENTRY_TYPE_MATCH, MatchEntry(**MATCH | {"evidence": [SignalPosition(position=1000)]})),
     (EntryType.ENTRY_TYPE_MATCH, MatchEntry(**MATCH | {"evidence": MATCH["evidence"][::-1]})),
     (EntryType.ENTRY_TYPE_MATCH_DELIVERY, MatchDeliveryEntry(match_id=T16, digest=T16)),
@@ -145,6 +227,8 @@ BAD: list[tuple[EntryType.ValueType, Message]] = [
     (EntryType.ENTRY_TYPE_REFUSAL, RefusalEntry(method="/m")),
     (EntryType.ENTRY_TYPE_OPENING, OpeningEntry()),
     (EntryType.ENTRY_TYPE_OPENING, OpeningEntry(indices=[5, 5])),
+    *BAD_CASES,
+    *BAD_DISCLOSURES,
 ]
 
 
@@ -187,7 +271,7 @@ def test_headers() -> None:
             parse_payload(number, b"")
 
 
-@given(st.integers(-1, 12), st.binary(max_size=120))
+@given(st.integers(-1, 19), st.binary(max_size=120))
 def test_random_bytes_raise_our_errors_only(entry_type: int, data: bytes) -> None:
     with contextlib.suppress(ExchangeError):
         parse_header(data)

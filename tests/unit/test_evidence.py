@@ -61,9 +61,14 @@ def test_a_complete_folder_verifies_completely(tmp_path: Path) -> None:
         "outcomes": 0,
         "matches": 0,
         "match_deliveries": 0,
+        "case_steps": 0,
+        "case_erasures": 0,
+        "corrections": 0,
+        "acknowledged": 0,
         "versions": 0,
         "disclosures": 1,
         "receipts": 5,
+        "disclosure_steps": 0,
     }
     assert seen[-1] == ("entries", 8, 8)
     assert json.loads(json.dumps(report.as_dict()))["complete"] is True

@@ -4,9 +4,10 @@ import random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from signalexchange.rulebook import AdviceTable
 from signalexchange.v1.signal_service_pb2 import ACTION_AUTHENTICATE
 
-from exchange.domain.matching.advice import advise
+from exchange.domain.matching.advice import advise, grade
 from exchange.domain.matching.match import Match, Verdict
 from exchange.domain.matching.matcher import Matcher
 from exchange.domain.matching.observation import Observation
@@ -29,6 +30,12 @@ from tests.support.evidence import (
 from tests.support.matching import DAY, RULEBOOK, Shelf, new_matcher, standing
 
 Advice = dict[tuple[int, bytes], int]
+STRICT = RULEBOOK.model_copy(
+    update={
+        "match_advice": AdviceTable(low="allow", elevated="explain", high="restrict", severe="freeze"),
+    }
+)
+"""Under which every action is advised of a match, so that its grade matters."""
 
 
 def advice(matcher: Matcher, now: int = NOW) -> Advice:
@@ -37,7 +44,7 @@ def advice(matcher: Matcher, now: int = NOW) -> Advice:
     for match in standing(matcher):
         for subject in match.subjects:
             key = (match.pattern, subject.token)
-            found[key] = max(found.get(key, 0), advise(matcher, match, subject.token, RULEBOOK, now))
+            found[key] = max(found.get(key, 0), advise(matcher, match, subject.token, STRICT, now))
     return found
 
 
@@ -45,7 +52,10 @@ def uncapped(matcher: Matcher) -> Advice:
     """The same before the rule that no group may carry it alone."""
     found: Advice = {}
     for match in standing(matcher):
-        given = RULEBOOK.match_advice.by_band[band(matcher.confidence(match).permille, RULEBOOK.model)]
+        given = min(
+            STRICT.match_advice.by_band[band(matcher.confidence(match).permille, STRICT.model)],
+            STRICT.advice_grades.highest[grade(match, match.groups)],
+        )
         for subject in match.subjects:
             key = (match.pattern, subject.token)
             found[key] = max(found.get(key, 0), given)

@@ -3,12 +3,14 @@
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from signalexchange.notices import advice_code
 from signalexchange.roster import RosterChain
 from signalexchange.v1.identifier_pb2 import PartyKind
 from signalexchange.v1.match_service_pb2 import MATCH_PART_MERCHANT, MATCH_PART_PAYER, MATCH_STATUS_OPEN
 from signalexchange.v1.match_service_pb2 import Match as MatchMessage
 from signalexchange.v1.signal_service_pb2 import ACTION_AUTHENTICATE, CONTRIBUTION_BUCKET_MAJOR
 
+from exchange.domain.matching.counters import thresholds
 from exchange.domain.matching.finding import Pattern
 from exchange.domain.matching.matcher import Matcher
 from exchange.domain.matching.observation import MERCHANT, Observation, Role
@@ -119,7 +121,7 @@ def test_own_legs_dont_move_what_a_member_sees_of_others(
 ) -> None:
     matcher = run(new_matcher(), [Batch(tuple(rows))])
     before = {match.match_id: figures(match) for match in seen_by(matcher, group)}
-    known = {key for match in standing(matcher) for key in match.instances}
+    known = {key: item.copy() for match in standing(matcher) for key, item in match.instances.items()}
     # Legs alone: a link may take down what it makes one person's.
     legs = [
         row._replace(place=1000 + row.place, group=group, member=f"{group}-bank", links=())
@@ -130,10 +132,65 @@ def test_own_legs_dont_move_what_a_member_sees_of_others(
     found = {key: item for match in standing(matcher) for key, item in match.instances.items()}
     # Not where legs merely had the rules look again, and see what they might have before.
     assume(all(key in known or max(item.evidence) > 1000 for key, item in found.items()))
+    assume(
+        not any(
+            item.closer == group != found[key].evidence[place].closer
+            for key, instance in known.items()
+            if key in found
+            for place, item in instance.evidence.items()
+            if place in found[key].evidence
+        )
+    )
     after = {match.match_id: figures(match) for match in seen_by(matcher, group)}
     assert {match_id: after[match_id] for match_id in before} == before
-    assert {after[match_id] for match_id in after.keys() - before.keys()} <= {(0, 0, ())}
+    assert {after[match_id] for match_id in after.keys() - before.keys()} <= {(0, 0, 0, ())}
 
 
-def figures(match: MatchMessage) -> tuple[int, int, tuple[int, ...]]:
-    return match.days, match.total_digits, tuple(match.kinds)
+def figures(match: MatchMessage) -> tuple[int, int, int, tuple[int, ...]]:
+    return match.days, match.total_digits, match.gain_digits, tuple(match.kinds)
+
+
+@pytest.mark.parametrize("claims", [False, True])
+def test_who_says_that_a_transfer_on_the_way_was_the_last_or_not_moves_no_gain(claims: bool) -> None:
+    rows = [
+        said(1, "a", Role.PAYMENT, "phone 1", "merchant m", band=100),
+        said(2, "b", Role.TRANSFER, "merchant m", "iban 5", band=98, at=3 * HOUR),
+        said(3, "c", Role.TRANSFER, "iban 5", "phone 1", band=98, at=5 * HOUR),
+    ]
+    planted = [
+        said(11, "d", Role.TRANSFER, "merchant m", "iban 5", band=98, at=3 * HOUR),
+        said(12, "d", Role.TRANSFER, "iban 5", "phone 1", band=97, at=6 * HOUR),
+        said(13, "d", Role.TRANSFER, "phone 1", "iban 7", band=97, at=7 * HOUR),
+    ]
+    if claims:
+        planted.append(said(14, "d", Role.LINK, "phone 1", links=["iban 5"]))
+    matcher = run(new_matcher(), [Batch(tuple(rows))])
+    before = [figures(match) for match in seen_by(matcher, "d")]
+    assert before[0][2] == 4
+    for leg in planted:
+        matcher.observe([leg], NOW)
+    assert [figures(match) for match in seen_by(matcher, "d")] == before
+
+
+@settings(max_examples=40)
+@given(observations, st.sampled_from(GROUPS))
+def test_thresholds_and_notices_tell_nothing_that_the_rest_doesnt(
+    rows: list[Observation], group: str
+) -> None:
+    for match in seen_by(run(new_matcher(), [Batch(tuple(rows))]), group):
+        assert list(match.thresholds) == list(thresholds(match.total_digits, match.gain_digits))
+        assert match.notice_code == advice_code(match.advice)
+
+
+def test_the_gain_is_told_of_whole_round_trips_of_others() -> None:
+    rows = [
+        said(1, "a", Role.PAYMENT, "phone 1", "merchant m", band=100),
+        said(2, "b", Role.TRANSFER, "merchant m", "phone 1", band=98, at=3 * HOUR),
+        said(3, "a", Role.PAYMENT, "phone 1", "merchant m", band=100, at=5 * HOUR),
+        said(4, "c", Role.TRANSFER, "merchant m", "phone 1", band=98, at=8 * HOUR),
+    ]
+    matcher = run(new_matcher(), [Batch((row,)) for row in rows])
+    digits = {group: seen_by(matcher, group)[0].gain_digits for group in "abcd"}
+    # Whoever told of nothing sees twice 1.1^99.5 − 1.1^97.5; the lender sees no purchase of others.
+    assert digits["d"] == len(str(int(2 * (1.1**99.5 - 1.1**97.5)))) == 4
+    assert digits["a"] == 0

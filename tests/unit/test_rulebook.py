@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from signalexchange.errors import MalformedError
 from signalexchange.roster import kind_value
-from signalexchange.rulebook import Rulebook, audience_allows, audience_mask, default_text
+from signalexchange.rulebook import ACTIONS, Rulebook, audience_allows, audience_mask, default_text
 
 
 def parsed() -> dict[str, Any]:
@@ -33,6 +33,15 @@ def test_the_packaged_rulebook_holds_what_members_need() -> None:
     assert links_only is not None
     assert links_only.needs_links
     assert all("same-subject" not in purpose.codes for purpose in rulebook.purposes)
+
+
+def test_measures_are_told_of_as_confirmed_and_shown_where_people_decide() -> None:
+    rulebook = Rulebook.parse(default_text())
+    told = {code.code: code.measure for code in rulebook.codes if code.measure != "none"}
+    assert told == {"sanction-restricted": "restrict", "sanction-frozen": "freeze"}
+    assert all(told.keys() <= purpose.code_set for purpose in rulebook.purposes)
+    assert rulebook.cases.measures.of(ACTIONS["freeze"]).officers == 2
+    assert rulebook.cases.measures.of(ACTIONS["intercept"]).escalates_on == ()
 
 
 def _twice(table: dict[str, Any]) -> None:
@@ -72,13 +81,49 @@ def _model(table: dict[str, Any]) -> None:
     table["model"]["version"] = "oracle-1"
 
 
+def _lone_freeze(table: dict[str, Any]) -> None:
+    table["cases"]["measures"]["freeze"]["officers"] = 1
+
+
+def _restrict_unasked(table: dict[str, Any]) -> None:
+    table["cases"]["measures"]["restrict"]["escalates_on"] = []
+
+
+def _intercept_asked(table: dict[str, Any]) -> None:
+    table["cases"]["measures"]["intercept"]["escalates_on"] = ["overdue"]
+
+
+def _no_time_to_explain(table: dict[str, Any]) -> None:
+    table["cases"]["explanation_days_most"] = table["cases"]["explanation_days"] - 1
+
+
+def _suspected_sanction(table: dict[str, Any]) -> None:
+    code = next(code for code in table["codes"] if code["measure"] == "freeze")
+    code["minimum_grade"] = "suspected"
+
+
 def _extra(table: dict[str, Any]) -> None:
     table["surprise"] = True
 
 
 @pytest.mark.parametrize(
     "change",
-    [_twice, _unknown_code, _falling_advice, _falling_weights, _weightless, _bands, _burst, _model, _extra],
+    [
+        _twice,
+        _unknown_code,
+        _falling_advice,
+        _falling_weights,
+        _weightless,
+        _bands,
+        _burst,
+        _model,
+        _extra,
+        _lone_freeze,
+        _restrict_unasked,
+        _intercept_asked,
+        _no_time_to_explain,
+        _suspected_sanction,
+    ],
 )
 def test_a_rulebook_that_contradicts_itself_is_refused(change: Callable[[dict[str, Any]], None]) -> None:
     table = parsed()

@@ -54,11 +54,16 @@ def matched(draw: st.DrawFn) -> Matched:
     groups = draw(st.lists(st.sampled_from(GROUPS), min_size=2, max_size=4, unique=True))
     confidence = draw(st.integers(1, 1000))
     without = {group: draw(st.sampled_from([0, confidence // 2, confidence])) for group in groups}
-    return Matched(draw(st.sampled_from(PATTERNS)), confidence, groups, without, 3, NOW)
+    grade = draw(st.sampled_from([2, 3]))
+    grades = {group: draw(st.integers(1, grade)) for group in draw(st.sets(st.sampled_from(groups)))}
+    return Matched(
+        draw(st.sampled_from(PATTERNS)), confidence, groups, without, 3, NOW, grade=grade, grades=grades
+    )
 
 
 found = st.lists(matched(), max_size=4)
 purposes = st.sampled_from(RULEBOOK.purposes)
+kinds = st.sampled_from(["", "bank", "ecommerce", "payment_provider"])
 
 
 def strong(group: str, code: str = "mule-account", confidence: int = 100) -> Evidence:
@@ -77,7 +82,12 @@ def reliability(items: list[Tally]) -> Reliability:
 
 
 def uncapped(
-    items: list[Evidence], matches: list[Matched], tallies: list[Tally], purpose: Purpose, without: str
+    items: list[Evidence],
+    matches: list[Matched],
+    tallies: list[Tally],
+    purpose: Purpose,
+    without: str,
+    kind: str = "",
 ) -> int:
     """Advice on all that others than one group said, as if any number of groups were enough, from the formula
     itself."""
@@ -100,20 +110,82 @@ def uncapped(
         confidence = match.without.get(without, match.confidence)
         weight = RULEBOOK.model.match * confidence * factors.codes.get(match.pattern, 1000) // 1_000_000
         strongest[match.pattern] = max(strongest[match.pattern], weight)
-    return uncapped_advice(weights.values(), RULEBOOK.model, purpose, sum(strongest.values()))
+    heard = [item for item in items if item.group != without and not item.echo and _weighs(item)]
+    standing = [match for match in matches if match.without.get(without, match.confidence)]
+    grade = max(
+        [
+            *(item.grade for item in heard),
+            *(match.grades.get(without, match.grade) for match in standing),
+            0,
+        ]
+    )
+    table, highest = purpose.advice_for(kind).by_band, RULEBOOK.advice_grades.highest[grade]
+    return uncapped_advice(weights.values(), RULEBOOK.model, table, highest, sum(strongest.values()))
 
 
-@given(rumours, found, reported, purposes)
+def _weighs(item: Evidence) -> bool:
+    """Whether it adds anything at all."""
+    rule = RULEBOOK.code(item.code)
+    assert rule is not None
+    factor = decay(NOW - item.last_seen, rule.half_life_days * DAY)
+    return rule.weights.of(item.grade) * item.confidence * factor // (100 << 16) > 0
+
+
+@given(rumours, found, reported, purposes, kinds)
 def test_no_single_accuser(
-    items: list[Evidence], matches: list[Matched], tallies: list[Tally], purpose: Purpose
+    items: list[Evidence], matches: list[Matched], tallies: list[Tally], purpose: Purpose, kind: str
 ) -> None:
-    """Neither by signals nor by its part in matches nor by what it reports of others."""
-    risk = assess(TOKEN, items, RULEBOOK, purpose, NOW, reliability(tallies), matches)
+    """Neither by signals, their grade included, nor by its part in matches nor by what it reports of
+    others."""
+    risk = assess(TOKEN, items, RULEBOOK, purpose, NOW, reliability(tallies), matches, kind)
     if risk is None:
         return
+    assert risk.human_review == (risk.advice > Action.ACTION_INTERCEPT)
     for group in (*GROUPS, "cloud"):
-        left = uncapped(items, matches, tallies, purpose, group)
+        left = uncapped(items, matches, tallies, purpose, group, kind)
         assert risk.advice <= max(Action.ACTION_AUTHENTICATE, left)
+
+
+@given(rumours, found, purposes, kinds)
+def test_no_action_without_evidence_of_its_grade(
+    items: list[Evidence], matches: list[Matched], purpose: Purpose, kind: str
+) -> None:
+    """Nor on the word of one group that its evidence has it."""
+    risk = assess(TOKEN, items, RULEBOOK, purpose, NOW, None, matches, kind)
+    if risk is None or risk.advice <= Action.ACTION_AUTHENTICATE:
+        return
+    for group in (*GROUPS, ""):
+        told = {item.grade for item in items if item.group != group and not item.echo}
+        told |= {match.grades.get(group, match.grade) for match in matches}
+        assert risk.advice <= RULEBOOK.advice_grades.highest[max(told)]
+
+
+def test_a_kind_of_member_is_advised_what_it_can_do() -> None:
+    purpose = RULEBOOK.purpose("merchant-onboarding")
+    assert purpose is not None
+    items = [strong(group) for group in ("north", "south", "lotus") for _ in range(9)]
+    advised = {}
+    for kind in ("bank", "ecommerce"):
+        risk = assess(TOKEN, items, RULEBOOK, purpose, NOW, kind=kind)
+        assert risk is not None
+        advised[kind] = risk.advice, risk.human_review, risk.notice_code
+    assert advised["bank"] == (Action.ACTION_RESTRICT, True, "advice-restrict")
+    assert advised["ecommerce"] == (Action.ACTION_INTERCEPT, False, "advice-intercept")
+
+
+def test_suspicions_alone_never_restrict_and_corroboration_never_freezes() -> None:
+    highest = {1: Action.ACTION_INTERCEPT, 2: Action.ACTION_RESTRICT, 3: Action.ACTION_FREEZE}
+    for grade, action in highest.items():
+        groups = ("north", "south", "lotus", "river")
+        items = [strong(group)._replace(grade=grade) for group in groups for _ in range(30)]
+        risk = assess(TOKEN, items, RULEBOOK, screening(), NOW)
+        assert risk is not None
+        assert (risk.band, risk.advice) == (RiskBand.RISK_BAND_SEVERE, action)
+    # One group's confirmation doesn't lift the rest.
+    items = [strong(group)._replace(grade=2) for group in ("north", "south", "lotus") for _ in range(30)]
+    risk = assess(TOKEN, [*items, strong("river")], RULEBOOK, screening(), NOW)
+    assert risk is not None
+    assert risk.advice == Action.ACTION_RESTRICT
 
 
 @given(rumours, found, purposes)

@@ -8,18 +8,26 @@ anchor on; every call has a deadline; an answer holds only what was asked for. T
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Self
 
+from signalexchange.case_client import CaseClient
 from signalexchange.config import MemberConfig
 from signalexchange.connection import LOOK_UP, RELIABILITY, SUBSCRIBE, TIMEOUT, UNSUBSCRIBE, Connection
+from signalexchange.corrections import Corrections
 from signalexchange.credentials import Sign, TlsFiles, load_signing_key, read_file
+from signalexchange.disclosure_client import DisclosureClient
 from signalexchange.errors import ConfigError, RefusedError, VerificationError
 from signalexchange.journal import Journal
 from signalexchange.log_client import LogClient
 from signalexchange.match_client import MatchClient
-from signalexchange.publisher import Acknowledged, Identity, Publisher
+from signalexchange.notice_client import NoticeClient
+from signalexchange.publisher import Identity, Publisher
 from signalexchange.roster_client import RosterClient
+from signalexchange.sending import Acknowledged, Sender
 from signalexchange.signals import SignalDraft
 from signalexchange.token_cache import TokenCache
 from signalexchange.token_client import Progress
@@ -56,8 +64,8 @@ class Answer:
 
 
 class ExchangeClient:
-    """A party's client; an asynchronous context manager. `roster`, `log`, `custodians` and `matches` are its
-    parts.
+    """A party's client; an asynchronous context manager. `roster`, `log`, `custodians`, `matches`,
+    `notices`, `cases` and `disclosures` are its parts.
 
     Methods raise RefusedError for what the hub refuses or where it can't be reached (status UNAVAILABLE or
     DEADLINE_EXCEEDED), VerificationError and MalformedError for what can't be believed.
@@ -73,6 +81,7 @@ class ExchangeClient:
         custodians: Mapping[str, str] | None = None,
         server_name: str | None = None,
         signing_key: tuple[str, Sign] | None = None,
+        officers: Mapping[str, Sign] | None = None,
         journal: Journal | None = None,
         token_cache: TokenCache | None = None,
         clock: Callable[[], int] = lambda: int(time.time()),
@@ -80,8 +89,9 @@ class ExchangeClient:
         """Load credentials; nothing is sent yet.
 
         `hub` and the values of `custodians` are host:port; `signing_key` is the key's id on the roster and
-        what signs with it, an HSM's client for instance; `clock` gives Unix seconds. Raises ConfigError, and
-        MalformedError or VerificationError for a `genesis` note that is no roster.
+        what signs with it, an HSM's client for instance, and `officers` maps the ids of officers' keys to
+        what signs with them; `clock` gives Unix seconds. Raises ConfigError, and MalformedError or
+        VerificationError for a `genesis` note that is no roster.
         """
         self.member = member
         self._clock = clock
@@ -93,10 +103,27 @@ class ExchangeClient:
         self.log = LogClient(self._hub, self.roster, journal)
         self.custodians = TokenSource(self._custodians, self.roster, self._cache, clock)
         self.matches = MatchClient(self._hub, self.roster, lambda: self.journal)
+        self.cases = CaseClient(
+            self._hub,
+            self.log,
+            self.roster,
+            member,
+            officers or {},
+            lambda: self.journal,
+            lambda: self.publisher,
+            clock,
+        )
+        self.notices = NoticeClient(self._hub)
+        self.disclosures = DisclosureClient(
+            self._hub, self.log, self.roster, member, lambda: self.journal, clock
+        )
         self._publisher: Publisher | None = None
+        self._corrections: Corrections | None = None
         if signing_key is not None and journal is not None:
             identity = Identity(member, *signing_key)
-            self._publisher = Publisher(self._hub, self.log, self.roster, journal, identity)
+            sender = Sender(self._hub, self.log, journal)
+            self._publisher = Publisher(sender, self.roster, journal, identity)
+            self._corrections = Corrections(self._hub, self.log, self.roster, journal, identity, clock)
 
     @classmethod
     def from_config(cls, config: MemberConfig, *, sign: Sign | None = None) -> Self:
@@ -115,6 +142,7 @@ class ExchangeClient:
             custodians=config.custodians,
             server_name=config.hub.server_name,
             signing_key=signing_key,
+            officers={key_id: partial(_sign_with, path) for key_id, path in config.officers.items()},
             journal=Journal(config.journal.path, config.journal.key) if config.journal is not None else None,
             token_cache=TokenCache.open(cache.path, cache.key, cache.size)
             if cache.path is not None and cache.key is not None
@@ -135,6 +163,8 @@ class ExchangeClient:
     async def close(self) -> None:
         """Close connections and journal, write the token cache's file."""
         try:
+            if self._corrections is not None:
+                await self._corrections.close()
             for connection in (self._hub, *self._custodians.values()):
                 await connection.close()
             await self.log.close()
@@ -213,8 +243,15 @@ class ExchangeClient:
         return await self._hub.call(RELIABILITY, GetReliabilityRequest(), timeout)
 
     async def resume_pending(self, *, timeout: float = TIMEOUT) -> list[Acknowledged | RefusedError]:  # noqa: ASYNC109
-        """Send again what a crash or a lost answer left undecided. See `Publisher.resume_pending`."""
-        return await self.publisher.resume_pending(timeout)
+        """Send again what a crash or a lost answer left undecided, and acknowledge corrections that were
+        handled.
+
+        See `Sender.resume_pending`.
+        """
+        done = await Sender(self._hub, self.log, self.journal).resume_pending(timeout)
+        if self._corrections is not None:
+            await self._corrections.acknowledge(timeout)
+        return done
 
     async def look_up(
         self,
@@ -284,15 +321,31 @@ class ExchangeClient:
         return removed
 
     async def watch(self, *, from_now: bool = False) -> AsyncGenerator[WatchEvent, None]:
-        """Events from where the last watch stopped, or `from_now` on. See `signalexchange.watch`."""
+        """Events from where the last watch stopped, or `from_now` on. See `signalexchange.watch`.
+
+        A correction is acknowledged, soon after and with others, once its event was handled.
+        """
         origin = (await self.roster.roster()).origin
-        async for event in watch(self._hub, self.journal, origin, from_now=from_now):
-            yield event
+        async with aclosing(watch(self._hub, self.journal, origin, from_now=from_now)) as events:
+            async for event in events:
+                yield event
+                if event.correction is not None and self._corrections is not None:
+                    await self._corrections.handled(event.correction)
 
     async def handled(self, event: WatchEvent) -> None:
-        """Note that an event was handled, where the reader of `watch` does not ask for the next one."""
+        """Note that an event was handled, where the reader of `watch` does not ask for the next one, and
+        acknowledge every correction handled so far."""
+        if event.correction is not None and self._corrections is not None:
+            await self._corrections.handled(event.correction)
+            await self._corrections.acknowledge()
         name = state_name((await self.roster.roster()).origin)
         await asyncio.to_thread(self.journal.set_state, name, event.resume_token)
+
+
+def _sign_with(path: Path, message: bytes) -> bytes:
+    """Sign with an officer's key, which is read when it is needed: it may be on that officer's machine
+    alone."""
+    return load_signing_key(path)(message)
 
 
 def _key(token: Token | SubjectToken) -> tuple[int, int, bytes]:

@@ -15,6 +15,7 @@ from signalexchange.errors import MalformedError, RefusedError
 from signalexchange.evidence import EvidenceFolder, HeldReceipt, Opening, read_openings
 from signalexchange.journal import Journal, Kind
 from signalexchange.note import split_note
+from signalexchange.v1.case_service_pb2 import RecordStepRequest
 from signalexchange.v1.outcome_service_pb2 import ReportOutcomesRequest
 from signalexchange.v1.signal_service_pb2 import PublishSignalsRequest, WithdrawSignalsRequest
 from signalexchange.v1.transparency_service_pb2 import OpenedEntry
@@ -78,7 +79,7 @@ async def _payloads(
     client: ExchangeClient, evidence: EvidenceFolder, indices: list[int], progress: Progress
 ) -> None:
     for start in range(0, len(indices), ENTRIES):
-        entries = await _open(client, indices[start : start + ENTRIES])
+        entries = await open_unerased(client, indices[start : start + ENTRIES])
         evidence.add_openings(
             Opening(
                 index=entry.index,
@@ -92,15 +93,18 @@ async def _payloads(
         progress("entries", min(start + ENTRIES, len(indices)), len(indices))
 
 
-async def _open(client: ExchangeClient, indices: list[int]) -> Iterable[OpenedEntry]:
-    """Open what can be; a refusal names those that were erased, 32 at most at a time."""
+async def open_unerased(client: ExchangeClient, indices: list[int]) -> Iterable[OpenedEntry]:
+    """Open the entries that were not erased; a refusal names those that were, 32 at most at a time."""
     while indices:
         try:
             return await client.log.open_entries(indices)
         except RefusedError as error:
             if len(indices) > 1 and any(field == "indices" for field, _ in error.violations):
                 half = len(indices) // 2  # together they are too large for one answer
-                return [*await _open(client, indices[:half]), *await _open(client, indices[half:])]
+                return [
+                    *await open_unerased(client, indices[:half]),
+                    *await open_unerased(client, indices[half:]),
+                ]
             fields = (_INDEX.fullmatch(field) for field, _ in error.violations)
             erased = {int(field[1]) for field in fields if field is not None}
             if error.reason != "ERASED" or not erased:
@@ -118,6 +122,7 @@ def keep_receipts(journal: Journal, folder: Path) -> int:
         (Kind.BATCH, PublishSignalsRequest),
         (Kind.ORDER, WithdrawSignalsRequest),
         (Kind.REPORT, ReportOutcomesRequest),
+        (Kind.STEP, RecordStepRequest),
     ):
         for sent in journal.history(kind):
             if sent.index is not None:

@@ -65,8 +65,9 @@ class Replay(Section):
 class MemberConfig(Section):
     """Everything a party's file says.
 
-    `member` is its id on the roster; `custodians` maps id to host:port; `officers` and `hpke` map ids of keys on
-    the roster to PKCS #8 PEM files: Ed25519 keys of officers, and X25519 keys that open what is sealed to it.
+    `member` is its id on the roster; `custodians` maps id to host:port; `officers` and `hpke` map ids of keys
+    on the roster to PKCS #8 PEM files: Ed25519 keys of officers, and X25519 keys that open what is sealed to
+    it.
     """
 
     member: Text

@@ -23,8 +23,11 @@ from google.protobuf.message import DecodeError, Message
 from signalexchange.credentials import TlsFiles
 from signalexchange.errors import ConfigError, MalformedError
 from signalexchange.rpc_errors import refusal_from
+from signalexchange.v1 import case_service_pb2 as cases
+from signalexchange.v1 import disclosure_service_pb2 as disclosures
 from signalexchange.v1 import match_service_pb2 as matches
 from signalexchange.v1 import membership_service_pb2 as membership
+from signalexchange.v1 import notice_service_pb2 as notices
 from signalexchange.v1 import outcome_service_pb2 as outcomes
 from signalexchange.v1 import signal_service_pb2 as signals
 from signalexchange.v1 import token_service_pb2 as tokens
@@ -118,6 +121,54 @@ WATCH_MATCHES = Method(
 LIST_SET_ASIDE = Method(
     "MatchService", "ListSetAside", matches.ListSetAsideRequest, matches.ListSetAsideResponse
 )
+RECORD_STEP = Method("CaseService", "RecordStep", cases.RecordStepRequest, cases.RecordStepResponse)
+GET_CASE = Method("CaseService", "GetCase", cases.GetCaseRequest, cases.GetCaseResponse)
+LIST_CASES = Method("CaseService", "ListCases", cases.ListCasesRequest, cases.ListCasesResponse)
+WATCH_CASES = Method(
+    "CaseService", "WatchCases", cases.WatchCasesRequest, cases.WatchCasesResponse, idempotent=False
+)
+ERASE_CASE = Method("CaseService", "EraseCase", cases.EraseCaseRequest, cases.EraseCaseResponse)
+ACKNOWLEDGE_CORRECTIONS = Method(
+    "CaseService", "AcknowledgeCorrections",
+    cases.AcknowledgeCorrectionsRequest, cases.AcknowledgeCorrectionsResponse,
+)  # fmt: skip
+LIST_NOTICES = Method("NoticeService", "ListNotices", notices.ListNoticesRequest, notices.ListNoticesResponse)
+GET_NOTICE = Method("NoticeService", "GetNotice", notices.GetNoticeRequest, notices.GetNoticeResponse)
+LIST_LEGAL_FACTS = Method(
+    "NoticeService", "ListLegalFacts", notices.ListLegalFactsRequest, notices.ListLegalFactsResponse
+)
+REQUEST_DISCLOSURE = Method(
+    "DisclosureService", "RequestDisclosure",
+    disclosures.RequestDisclosureRequest, disclosures.RequestDisclosureResponse,
+)  # fmt: skip
+GET_DISCLOSURE = Method(
+    "DisclosureService", "GetDisclosure",
+    disclosures.GetDisclosureRequest, disclosures.GetDisclosureResponse,
+)  # fmt: skip
+LIST_DISCLOSURES = Method(
+    "DisclosureService", "ListDisclosures",
+    disclosures.ListDisclosuresRequest, disclosures.ListDisclosuresResponse,
+)  # fmt: skip
+WATCH_DISCLOSURES = Method(
+    "DisclosureService", "WatchDisclosures",
+    disclosures.WatchDisclosuresRequest, disclosures.WatchDisclosuresResponse,
+    idempotent=False,
+)  # fmt: skip
+DECIDE_DISCLOSURE = Method(
+    "DisclosureService", "DecideDisclosure",
+    disclosures.DecideDisclosureRequest, disclosures.DecideDisclosureResponse,
+)  # fmt: skip
+FETCH_PACKAGE = Method(
+    "DisclosureService", "FetchPackage", disclosures.FetchPackageRequest, disclosures.FetchPackageResponse
+)
+ACKNOWLEDGE_PACKAGE = Method(
+    "DisclosureService", "AcknowledgePackage",
+    disclosures.AcknowledgePackageRequest, disclosures.AcknowledgePackageResponse,
+)  # fmt: skip
+WITHDRAW_DISCLOSURE = Method(
+    "DisclosureService", "WithdrawDisclosure",
+    disclosures.WithdrawDisclosureRequest, disclosures.WithdrawDisclosureResponse,
+)  # fmt: skip
 KEY_MANIFEST = Method(
     "TokenService", "GetKeyManifest", tokens.GetKeyManifestRequest, tokens.GetKeyManifestResponse
 )
@@ -125,7 +176,10 @@ KEY_MANIFEST = Method(
 METHODS: tuple[Method[Message, Message], ...] = (
     PUBLISH, WITHDRAW, LOOK_UP, SUBSCRIBE, UNSUBSCRIBE, WATCH, CHECKPOINT, INCLUSION_PROOF, CONSISTENCY_PROOF,
     LEAVES, OPEN_ENTRIES, ROSTER, PROPOSE_ROSTER, SUSPEND, REPORT_OUTCOMES, RELIABILITY,
-    GET_MATCH, LIST_MATCHES, WATCH_MATCHES, LIST_SET_ASIDE, KEY_MANIFEST,
+    GET_MATCH, LIST_MATCHES, WATCH_MATCHES, LIST_SET_ASIDE, RECORD_STEP, GET_CASE, LIST_CASES, WATCH_CASES,
+    ERASE_CASE, ACKNOWLEDGE_CORRECTIONS, LIST_NOTICES, GET_NOTICE, LIST_LEGAL_FACTS, KEY_MANIFEST,
+    REQUEST_DISCLOSURE, GET_DISCLOSURE, LIST_DISCLOSURES, WATCH_DISCLOSURES, DECIDE_DISCLOSURE, FETCH_PACKAGE,
+    ACKNOWLEDGE_PACKAGE, WITHDRAW_DISCLOSURE,
 )  # type: ignore[assignment] # fmt: skip
 
 

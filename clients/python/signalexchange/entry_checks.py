@@ -17,7 +17,10 @@ from typing import NamedTuple
 from google.protobuf.message import Message
 
 from signalexchange import envelope
+from signalexchange.case_checks import CaseChecker
 from signalexchange.checkpoint import Checkpoint
+from signalexchange.disclosure_checks import ENTRIES as DISCLOSURE_ENTRIES
+from signalexchange.disclosure_checks import DisclosureChecker
 from signalexchange.entries import check_header, check_payload
 from signalexchange.entry_payloads import parse_header, parse_payload
 from signalexchange.errors import ExchangeError, VerificationError
@@ -30,6 +33,11 @@ from signalexchange.tiles import TILE_WIDTH, read_leaves
 from signalexchange.v1.log_entry_pb2 import (
     AccessEntry,
     BatchEntry,
+    CaseEntry,
+    CaseErasureEntry,
+    CorrectionEntry,
+    CorrectionsEntry,
+    DisputeEntry,
     EntryHeader,
     EntryType,
     MatchDeliveryEntry,
@@ -116,11 +124,14 @@ class EntryChecker:
         self._withdrawn: list[_Withdrawn] = []
         self._about_matches = MatchChecker(report)
         self._about_versions = VersionChecker(report, rosters, roster_indices)
+        self._about_disclosures = DisclosureChecker(report, self._roster_at)
+        self._about_cases = CaseChecker(report, self._roster)
 
     def note(self, index: int, header: EntryHeader) -> None:
         """Take in an entry's header, its payload opened or not."""
         if header.type == EntryType.ENTRY_TYPE_BATCH:
             self._issued.setdefault(index, (header.member, None))
+        self._about_cases.note(index, header)
 
     def judge(self, index: int, header: EntryHeader, payload: Message) -> None:
         """Check what the entry says, and the receipts and disclosures in hand about it."""
@@ -139,6 +150,13 @@ class EntryChecker:
             self._about_versions.version(index, payload)
         elif isinstance(payload, AccessEntry):
             self._about_versions.used(index, payload)
+        elif isinstance(payload, DISCLOSURE_ENTRIES):
+            self._about_disclosures.judge(index, header, payload)
+        elif isinstance(payload, CaseEntry | CaseErasureEntry | CorrectionEntry | CorrectionsEntry):
+            statements = [held.receipt.statement for held in self.receipts.get(index, ())]
+            self._about_cases.judge(index, header, payload, statements)
+        elif isinstance(payload, DisputeEntry) and payload.signals[-1].index >= index:
+            self.report.problem("payloads", index, "disputes signals that were not on the log yet")
         elif isinstance(payload, OpeningEntry) and payload.indices[-1] >= index:
             self.report.problem("payloads", index, "opens entries that did not exist yet")
         for held in self.receipts.pop(index, ()):
@@ -158,23 +176,37 @@ class EntryChecker:
                 self.report.count("withdrawals")
         self._about_matches.finish(opened, self._issued)
         self._about_versions.finish()
+        self._about_disclosures.finish()
+        self._about_cases.finish(opened)
         receipts = sum(len(held) for held in self.receipts.values())
         disclosures = sum(len(shown) for shown in self.disclosures.values())
         self.report.skip("receipt of an entry that is not opened", receipts)
         self.report.skip("disclosure from an entry that is not opened", disclosures)
 
-    def _key(self, index: int, header: EntryHeader, origin: str, member: str, key_id: str) -> bytes | None:
-        """The key a statement must be signed with; None, counted as not checked, where no roster is known."""
+    def _roster_at(self, index: int) -> Roster | None:
+        """The roster in force at an entry; None where no roster before it is known."""
         version = bisect_left(self.roster_indices, index)
-        if not version:
+        return self.rosters[version - 1] if version else None
+
+    def _roster(self, index: int, header: EntryHeader, statement: envelope.Named) -> Roster | None:
+        """The roster in force at an entry; None, counted as not checked, where none is known. Raises
+        VerificationError unless the statement is for this log and of the header's member."""
+        roster = self._roster_at(index)
+        if roster is None:
             self.report.skip("signature before the first opened roster entry")
             return None
-        roster = self.rosters[version - 1]
-        if origin != roster.origin:
+        if statement.origin != roster.origin:
             raise VerificationError("the statement is for another log")
-        if member != header.member:
+        if statement.member != header.member:
             raise VerificationError("the statement is another member's than the header's")
-        key = roster.signing_key(member, key_id, header.time)
+        return roster
+
+    def _key(self, index: int, header: EntryHeader, statement: envelope.Named) -> bytes | None:
+        """The signing key a statement must be signed with; None where no roster is known."""
+        roster = self._roster(index, header, statement)
+        if roster is None:
+            return None
+        key = roster.signing_key(statement.member, statement.key_id, header.time)
         if key is None:
             raise VerificationError("signed with a key that the roster did not give the member at that time")
         return key
@@ -182,7 +214,7 @@ class EntryChecker:
     def _batch(self, index: int, header: EntryHeader, payload: BatchEntry) -> None:
         try:
             statement = envelope.parse_statement(payload.statement)
-            key = self._key(index, header, statement.origin, statement.member, statement.key_id)
+            key = self._key(index, header, statement)
             if key is None:
                 return
             envelope.open_batch(payload.statement, payload.signature, key)
@@ -209,7 +241,7 @@ class EntryChecker:
                 self._withdrawn.append(_Withdrawn(index, header.member, payload.positions, signed=False))
                 return
             statement = envelope.parse_withdrawal(statements[0])
-            key = self._key(index, header, statement.origin, statement.member, statement.key_id)
+            key = self._key(index, header, statement)
             if key is None:
                 return
             envelope.open_withdrawal(statements[0], payload.signature, key)
@@ -223,7 +255,7 @@ class EntryChecker:
     def _outcomes(self, index: int, header: EntryHeader, payload: OutcomesEntry) -> None:
         try:
             statement = parse_outcomes(payload.statement)
-            key = self._key(index, header, statement.origin, statement.member, statement.key_id)
+            key = self._key(index, header, statement)
             if key is None:
                 return
             open_outcomes(payload.statement, payload.signature, key)
@@ -251,9 +283,9 @@ class EntryChecker:
 
     def _receipt(self, index: int, held: Held, payload: Message) -> None:
         statement, checkpoint = held.receipt.statement, held.checkpoint
-        if isinstance(payload, BatchEntry | OutcomesEntry):
+        if isinstance(payload, BatchEntry | OutcomesEntry | CaseEntry | CorrectionsEntry):
             same = payload.statement == statement
-        elif isinstance(payload, WithdrawalEntry):
+        elif isinstance(payload, WithdrawalEntry | CaseErasureEntry):
             same = payload.statement_digest == sha256(statement).digest()
         else:
             same = not statement
@@ -271,7 +303,7 @@ class EntryChecker:
             if not isinstance(payload, BatchEntry) or payload.statement != disclosure.statement:
                 raise VerificationError("the entry is not the batch that the signal is disclosed from")
             statement = envelope.parse_statement(disclosure.statement)
-            key = self._key(index, header, statement.origin, statement.member, statement.key_id)
+            key = self._key(index, header, statement)
             if key is None:
                 return
             envelope.verify_disclosure(disclosure, key)

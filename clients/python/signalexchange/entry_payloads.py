@@ -10,13 +10,26 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from signalexchange.disclosures import OFFICERS
 from signalexchange.envelope import ID_SIZE, MAX_SIGNALS, parse_message
 from signalexchange.errors import MalformedError
 from signalexchange.note import SIGNATURE_SIZE
 from signalexchange.v1.log_entry_pb2 import (
     AccessEntry,
     BatchEntry,
+    CaseDeadlineEntry,
+    CaseEntry,
+    CaseErasureEntry,
+    CorrectionEntry,
+    CorrectionsEntry,
     DeliveryEntry,
+    DisclosureDecisionEntry,
+    DisclosureExpiryEntry,
+    DisclosureFetchEntry,
+    DisclosureReceiptEntry,
+    DisclosureRequestEntry,
+    DisclosureWithdrawalEntry,
+    DisputeEntry,
     EntryHeader,
     EntryType,
     MatchDeliveryEntry,
@@ -26,16 +39,24 @@ from signalexchange.v1.log_entry_pb2 import (
     OutcomesEntry,
     RefusalEntry,
     RosterEntry,
+    SignalPosition,
     SuspensionEntry,
     WithdrawalEntry,
 )
 from signalexchange.v1.match_service_pb2 import MatchStatus, Pattern
-from signalexchange.v1.signal_service_pb2 import Action
+from signalexchange.v1.signal_service_pb2 import Action, SignalChange
 
 TOKEN_SIZE = 32
 MAX_PERMILLE = 1000
 NEUTRAL = 1000
 DIGEST_SIZE = 32
+DEADLINES = frozenset({"explanation", "appeal"})
+"""What a proceeding waits for."""
+CORRECTIONS = frozenset(SignalChange.values()) - {
+    SignalChange.SIGNAL_CHANGE_UNSPECIFIED,
+    SignalChange.SIGNAL_CHANGE_RECORDED,
+}
+"""The changes of a signal that correct what was shown of it."""
 
 PAYLOADS: dict[int, type[Message]] = {
     EntryType.ENTRY_TYPE_ROSTER: RosterEntry,
@@ -51,6 +72,18 @@ PAYLOADS: dict[int, type[Message]] = {
     EntryType.ENTRY_TYPE_MATCH: MatchEntry,
     EntryType.ENTRY_TYPE_MATCH_DELIVERY: MatchDeliveryEntry,
     EntryType.ENTRY_TYPE_MODEL: ModelEntry,
+    EntryType.ENTRY_TYPE_CASE: CaseEntry,
+    EntryType.ENTRY_TYPE_CASE_DEADLINE: CaseDeadlineEntry,
+    EntryType.ENTRY_TYPE_CASE_ERASURE: CaseErasureEntry,
+    EntryType.ENTRY_TYPE_CORRECTION: CorrectionEntry,
+    EntryType.ENTRY_TYPE_CORRECTIONS: CorrectionsEntry,
+    EntryType.ENTRY_TYPE_DISPUTE: DisputeEntry,
+    EntryType.ENTRY_TYPE_DISCLOSURE_REQUEST: DisclosureRequestEntry,
+    EntryType.ENTRY_TYPE_DISCLOSURE_DECISION: DisclosureDecisionEntry,
+    EntryType.ENTRY_TYPE_DISCLOSURE_FETCH: DisclosureFetchEntry,
+    EntryType.ENTRY_TYPE_DISCLOSURE_RECEIPT: DisclosureReceiptEntry,
+    EntryType.ENTRY_TYPE_DISCLOSURE_WITHDRAWAL: DisclosureWithdrawalEntry,
+    EntryType.ENTRY_TYPE_DISCLOSURE_EXPIRY: DisclosureExpiryEntry,
 }
 """Message of each type of entry."""
 
@@ -70,8 +103,10 @@ def parse_payload(entry_type: int, data: bytes) -> Message:
     if entry_type not in PAYLOADS:
         raise MalformedError(f"unknown entry type {entry_type}")
     payload = parse_message(PAYLOADS[entry_type], data)
-    if isinstance(payload, BatchEntry | OutcomesEntry):
+    if isinstance(payload, BatchEntry | OutcomesEntry | CaseEntry | CorrectionsEntry):
         _check_size("signature", payload.signature, SIGNATURE_SIZE)
+    elif isinstance(payload, CaseDeadlineEntry | CaseErasureEntry | CorrectionEntry | DisputeEntry):
+        _check_case(payload)
     elif isinstance(payload, WithdrawalEntry):
         _check_size("statement_digest", payload.statement_digest, DIGEST_SIZE)
         _check_size("signature", payload.signature, SIGNATURE_SIZE)
@@ -92,6 +127,20 @@ def parse_payload(entry_type: int, data: bytes) -> Message:
         _check_tokens("subjects", payload.subjects)
     elif isinstance(payload, ModelEntry):
         _check_model(payload)
+    elif isinstance(payload, DisclosureRequestEntry | DisclosureReceiptEntry | DisclosureWithdrawalEntry):
+        _check_size("signature", payload.signature, SIGNATURE_SIZE)
+    elif isinstance(payload, DisclosureDecisionEntry):
+        if len(payload.signatures) != OFFICERS:
+            raise MalformedError(f"a decision has {OFFICERS} signatures")
+        for each in payload.signatures:
+            _check_size("signature", each.signature, SIGNATURE_SIZE)
+    elif isinstance(payload, DisclosureFetchEntry):
+        _check_size("request_id", payload.request_id, ID_SIZE)
+        _check_size("package_digest", payload.package_digest, DIGEST_SIZE)
+    elif isinstance(payload, DisclosureExpiryEntry):
+        _check_size("request_id", payload.request_id, ID_SIZE)
+        if payload.due <= 0:
+            raise MalformedError("an expiry says when it was due")
     elif isinstance(payload, RefusalEntry) and payload.count < 1:
         raise MalformedError("a refusal counts at least 1")
     elif isinstance(payload, OpeningEntry):
@@ -99,6 +148,31 @@ def parse_payload(entry_type: int, data: bytes) -> Message:
             raise MalformedError("an opening names entries")
         _check_ascending("indices", payload.indices)
     return payload
+
+
+def _check_case(payload: CaseDeadlineEntry | CaseErasureEntry | CorrectionEntry | DisputeEntry) -> None:
+    if isinstance(payload, DisputeEntry):
+        if not payload.signals:
+            raise MalformedError("a dispute is about signals")
+        _check_places("signals", payload.signals)
+        if payload.until < 0:
+            raise MalformedError("until is not negative")
+    elif isinstance(payload, CaseDeadlineEntry):
+        _check_size("case_id", payload.case_id, ID_SIZE)
+        if payload.due < 1 or payload.what not in DEADLINES:
+            raise MalformedError("a deadline is of an explanation or an appeal, at a time")
+    elif isinstance(payload, CaseErasureEntry):
+        if payload.statement_digest or payload.signature:
+            _check_size("statement_digest", payload.statement_digest, DIGEST_SIZE)
+            _check_size("signature", payload.signature, SIGNATURE_SIZE)
+        if not payload.entries:
+            raise MalformedError("an erasure names entries")
+        _check_ascending("entries", payload.entries)
+    else:
+        _check_size("signal_id", payload.signal_id, ID_SIZE)
+        _check_size("token", payload.token, TOKEN_SIZE)
+        if payload.change not in CORRECTIONS:
+            raise MalformedError(f"{payload.change} is no change that corrects")
 
 
 def _check_access(payload: AccessEntry, subscription: bool) -> None:
@@ -154,11 +228,17 @@ def _check_match(payload: MatchEntry) -> None:
         raise MalformedError(f"unknown status {payload.status}")
     if payload.confidence > MAX_PERMILLE:
         raise MalformedError(f"confidence is above {MAX_PERMILLE}")
+    if any(amount.low > amount.high for amount in (payload.volume, payload.gain)):
+        raise MalformedError("a range of amounts that ends before it begins")
     if any(place.index >= payload.as_of for place in payload.evidence):
         raise MalformedError("evidence that was not taken into account")
-    if any(place.position >= MAX_SIGNALS for place in payload.evidence):
+    _check_places("evidence", payload.evidence)
+
+
+def _check_places(field: str, places: Sequence[SignalPosition]) -> None:
+    if any(place.position >= MAX_SIGNALS for place in places):
         raise MalformedError("a position is beyond any batch")
-    _check_ascending("evidence", [place.index * MAX_SIGNALS + place.position for place in payload.evidence])
+    _check_ascending(field, [place.index * MAX_SIGNALS + place.position for place in places])
 
 
 def _check_tokens(field: str, value: bytes) -> int:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from itertools import pairwise
-from typing import Annotated, TypeVar
+from typing import Annotated, Protocol, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
@@ -21,7 +21,6 @@ from signalexchange import merkle
 from signalexchange.documents import Base64, Document
 from signalexchange.errors import MalformedError, VerificationError
 from signalexchange.note import SIGNATURE_SIZE, verify_ed25519
-from signalexchange.v1.outcome_service_pb2 import OutcomeStatement
 from signalexchange.v1.signal_pb2 import (
     BatchStatement,
     SignalEnvelope,
@@ -52,6 +51,16 @@ def parse_message(kind: type[AnyMessage], data: bytes) -> AnyMessage:
     if len(UnknownFieldSet(message)):
         raise MalformedError(f"{kind.__name__} with unknown fields")
     return message
+
+
+def parse_exactly(kind: type[AnyMessage], data: bytes) -> AnyMessage:
+    """Parse a protobuf message that holds nothing but what is read of it; raises MalformedError."""
+    parsed = parse_message(kind, data)
+    parsed.DiscardUnknownFields()
+    if parsed.ByteSize() != len(data):
+        # Of a field that stands twice only the last is read: nobody could tell what was signed.
+        raise MalformedError(f"{kind.__name__} with unknown fields, or fields that stand twice")
+    return parsed
 
 
 def sign_batch(
@@ -255,7 +264,15 @@ def _check_withdrawal_statement(statement: WithdrawalStatement) -> None:
         raise MalformedError("reason is not known")
 
 
-def check_names(statement: BatchStatement | WithdrawalStatement | OutcomeStatement) -> None:
+class Named(Protocol):
+    """What every statement says: for which log it is, and by which key of which member."""
+
+    origin: str
+    member: str
+    key_id: str
+
+
+def check_names(statement: Named) -> None:
     """Raise MalformedError unless origin, member and key id have 1 to 255 characters each."""
     for field, value in (
         ("origin", statement.origin),

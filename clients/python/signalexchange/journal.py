@@ -1,15 +1,16 @@
 """The member's local journal: what leads from a token or a signal back to the member's own reference.
 
-Invariants: a batch, an order or a report is journalled, byte for byte, before it is sent, so that after a
-crash the very same bytes are sent again; what was prepared first under an id stays, unless the hub refused it
-for good; a batch's signals can be found by id, token and reference from the moment it is prepared. The file
-itself is described in `sealed_store`.
+Invariants: a batch, an order, a report or a step is journalled, byte for byte, before it is sent, so that
+after a crash the very same bytes are sent again; what was prepared first under an id stays, unless the hub
+refused it for good; a batch's signals can be found by id, token and reference from the moment it is prepared.
+The file itself is described in `sealed_store`.
 """
 
 import hmac
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,6 +28,8 @@ class Kind(IntEnum):
     SUBJECT = 4
     STATE = 5
     REPORT = 6
+    STEP = 7
+    RECORD = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +50,31 @@ class SignalNote:
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
-    """A batch, an order or a report of outcomes as it was, or is to be, sent, and what became of it.
+class Record:
+    """What the member keeps of a case, and what the hub has of it: SHA-256 of `salt` (32 bytes) ‖ `content`.
 
-    `kind` is BATCH, ORDER or REPORT, `request` the serialised request, `state` "prepared", "acknowledged" or
-    "refused", `index` and `checkpoint` those of the receipt, `problem` why it was refused.
+    `what` says what it is: "evidence", "explanation", "appeal" or "notice", of which the hub has only the
+    text's digest.
+    """
+
+    case_id: bytes
+    what: str
+    salt: bytes
+    content: bytes
+
+    @property
+    def commitment(self) -> bytes:
+        """What stands for it in the signed step, 32 bytes."""
+        return sha256(self.salt + self.content).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A batch, an order, a report of outcomes or a step of a case as it was, or is to be, sent, and what
+    became of it.
+
+    `kind` is BATCH, ORDER, REPORT or STEP, `request` the serialised request, `state` "prepared",
+    "acknowledged" or "refused", `index` and `checkpoint` those of the receipt, `problem` why it was refused.
     """
 
     kind: Kind
@@ -117,6 +140,41 @@ class Journal:
                 self._store.link(b"reference" + note.reference.encode(), position)
         return sent
 
+    def prepare_step(
+        self, id_: bytes, request: bytes, case_id: bytes, records: Iterable[Record] = ()
+    ) -> Sent:
+        """Keep a step of a case, with the records that it commits to, before it is sent for the first
+        time."""
+        sent = Sent(Kind.STEP, id_, request)
+        with self._store.transaction():
+            self._store.link(b"case" + case_id, self._put_sent(sent))
+            for record in records:
+                fields = {"case": case_id.hex(), "what": record.what, "salt": record.salt.hex()}
+                position = self._store.put(Kind.RECORD, record.commitment, fields, record.content)
+                self._store.link(b"case" + case_id, position)
+                self._store.link(b"step" + id_, position)
+        return sent
+
+    def steps(self, case_id: bytes) -> list[Sent]:
+        """The steps of a case that were prepared here, oldest first."""
+        rows = self._store.linked(b"case" + case_id)
+        return [_sent(*row) for row in rows if row[0] == Kind.STEP]
+
+    def records(self, case_id: bytes) -> list[Record]:
+        """What was written down in a case, oldest first."""
+        rows = self._store.linked(b"case" + case_id)
+        return [_record(fields, content) for kind, fields, content in rows if kind == Kind.RECORD]
+
+    def forget_case(self, case_id: bytes) -> int:
+        """Delete what is kept of a case, its steps and records; how many there were."""
+        with self._store.transaction():
+            steps, records = self.steps(case_id), self.records(case_id)
+            for step in steps:
+                self._store.delete(Kind.STEP, step.id)
+            for record in records:
+                self._store.delete(Kind.RECORD, record.commitment)
+        return len(steps) + len(records)
+
     def acknowledge(self, sent: Sent, index: int, checkpoint: bytes) -> Sent:
         """Keep the receipt of what was prepared."""
         done = replace(sent, state="acknowledged", index=index, checkpoint=checkpoint, problem="")
@@ -127,15 +185,18 @@ class Journal:
     def refuse(self, sent: Sent, problem: str, signal_ids: Iterable[bytes] = ()) -> None:
         """Note that something was refused for good: it is not sent again as it is.
 
-        `signal_ids` are a batch's signals, which never came to be; their notes go.
+        `signal_ids` are a batch's signals, which never came to be; their notes go, and a step's records.
         """
         with self._store.transaction():
             self._put_sent(replace(sent, state="refused", index=None, checkpoint=b"", problem=problem))
             for signal_id in signal_ids:
                 self._store.delete(Kind.SIGNAL, signal_id)
+            for _, fields, content in self._store.linked(b"step" + sent.id):
+                refused = _record(fields, content)
+                self._store.delete(Kind.RECORD, refused.commitment)
 
     def sent(self, kind: Kind, id_: bytes) -> Sent | None:
-        """The batch, order or report of that id."""
+        """The batch, order, report or step of that id."""
         found = self._store.get(kind, id_)
         return None if found is None else _sent(kind, *found)
 
@@ -208,10 +269,10 @@ class Journal:
         with self._store.transaction():
             self._store.delete(Kind.STATE, name.encode())
 
-    def _put_sent(self, sent: Sent) -> None:
+    def _put_sent(self, sent: Sent) -> int:
         fields = {"id": sent.id.hex(), "state": sent.state, "index": sent.index, "problem": sent.problem}
         fields["checkpoint"] = sent.checkpoint.hex()
-        self._store.put(sent.kind, sent.id, fields, sent.request, pending=sent.state == "prepared")
+        return self._store.put(sent.kind, sent.id, fields, sent.request, pending=sent.state == "prepared")
 
 
 def _sent(kind: int, fields: Mapping[str, Any], request: bytes) -> Sent:
@@ -224,6 +285,10 @@ def _sent(kind: int, fields: Mapping[str, Any], request: bytes) -> Sent:
         bytes.fromhex(fields["checkpoint"]),
         fields["problem"],
     )
+
+
+def _record(fields: Mapping[str, Any], content: bytes) -> Record:
+    return Record(bytes.fromhex(fields["case"]), fields["what"], bytes.fromhex(fields["salt"]), content)
 
 
 def _note_fields(note: SignalNote) -> dict[str, Any]:

@@ -123,6 +123,16 @@ class LogClient:
         verify_inclusion(index, checkpoint.size, leaf_hash(answer.leaf), answer.hashes, checkpoint.root)
         return Inclusion(index, answer.leaf, tuple(answer.hashes), answer.checkpoint)
 
+    async def prove_under(self, note: bytes, index: int, timeout: float = TIMEOUT) -> Inclusion:  # noqa: ASYNC109
+        """Prove that entry `index` is in the tree of a checkpoint, so that many proofs rest on one; raises as
+        `prove` does.
+        """
+        checkpoint = await self.accept(note)
+        request = pb.GetInclusionProofRequest(index=index, tree_size=checkpoint.size)
+        answer = await self._hub.call(INCLUSION_PROOF, request, timeout)
+        verify_inclusion(index, checkpoint.size, leaf_hash(answer.leaf), answer.hashes, checkpoint.root)
+        return Inclusion(index, answer.leaf, tuple(answer.hashes), note)
+
     async def leaves(self, start: int, limit: int, timeout: float = TIMEOUT) -> list[pb.Leaf]:  # noqa: ASYNC109
         """At most 1,000 leaves from `start` on, headers opened where the caller may see them; not yet
         proved.

@@ -12,7 +12,7 @@ from signalexchange.envelope import (
     MAX_SIGNALS,
     check_names,
     check_size,
-    parse_message,
+    parse_exactly,
     verify_signature,
 )
 from signalexchange.errors import MalformedError
@@ -58,11 +58,7 @@ def sign_outcomes(
 
 def parse_outcomes(statement: bytes) -> OutcomeStatement:
     """Parse a report's statement strictly, its signature not checked; raises MalformedError."""
-    parsed = parse_message(OutcomeStatement, statement)
-    parsed.DiscardUnknownFields()
-    if parsed.ByteSize() != len(statement):
-        # Of a field that stands twice only the last is read: nobody could tell what was signed.
-        raise MalformedError("OutcomeStatement with unknown fields, or fields that stand twice")
+    parsed = parse_exactly(OutcomeStatement, statement)
     _check(parsed)
     return parsed
 

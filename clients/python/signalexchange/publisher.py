@@ -1,9 +1,7 @@
 """Publishing, withdrawing, reporting outcomes: all is journalled first, and sent again byte for byte.
 
-Invariants: the same drafts are the same batch, whatever crashed in between; a refusal for good frees the
-batch id's bytes, so that the batch can be made anew, and tells that it was never stored; a receipt is kept
-only when its checkpoint was believed.
-Nothing is signed with a key that the roster doesn't list as valid.
+Invariants: the same drafts are the same batch, whatever crashed in between; nothing is signed with a key that
+the roster doesn't list as valid.
 """
 
 import asyncio
@@ -12,64 +10,22 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
 
-from google.protobuf.message import DecodeError
-
-from signalexchange.connection import PUBLISH, REPORT_OUTCOMES, TIMEOUT, WITHDRAW, Connection
+from signalexchange.connection import TIMEOUT
 from signalexchange.credentials import Sign
 from signalexchange.envelope import open_batch, open_withdrawal, sign_batch, sign_withdrawal
-from signalexchange.errors import ConfigError, MalformedError, RefusedError, VerificationError
+from signalexchange.errors import ConfigError, VerificationError
 from signalexchange.journal import Journal, Kind, Sent, SignalNote
-from signalexchange.log_client import LogClient
 from signalexchange.outcomes import about, open_outcomes, sign_outcomes
 from signalexchange.roster import Roster
 from signalexchange.roster_client import RosterClient
+from signalexchange.sending import Acknowledged, Sender
 from signalexchange.signals import SALT_SIZE, SIGNAL_ID_SIZE, SignalDraft, Subject, build, check, record
 from signalexchange.token_source import TokenSource
 from signalexchange.tokens import Token
 from signalexchange.v1.outcome_service_pb2 import Outcome, ReportOutcomesRequest
 from signalexchange.v1.signal_pb2 import Signal, WithdrawalReason
-from signalexchange.v1.signal_service_pb2 import PublishSignalsRequest, WithdrawSignalsRequest
 
 MAX_BATCH = 1000
-# Reasons after which the same bytes would be refused again, and which tell that they never were accepted.
-FOR_GOOD = frozenset(
-    {
-        "INVALID_REQUEST",
-        "MALFORMED",
-        "CODE_NOT_ALLOWED",
-        "EPOCH_NOT_VALID",
-        "SIGNAL_ID_REUSED",
-        "SIGNAL_UNKNOWN",
-        "MATCH_UNKNOWN",
-        "OUTCOME_CONFLICT",
-    }
-)
-# Reasons after which bytes and notes are kept, as the signals may be live or may yet pass; and what to do.
-KEPT = {
-    "SIGNATURE_INVALID": "it stays pending: have the roster list the key that signed it as valid again, then "
-    "run signalexchange journal resume",
-    "WRONG_MEMBER": "it stays pending: connect with the certificate of the member that signed it, then run "
-    "signalexchange journal resume",
-    "ID_REUSED": "the hub holds other content under this id, sent from a copy of this journal perhaps, so it "
-    "stays pending: look for it in what signalexchange log fetch brings, and use the journal that sent it",
-    "QUOTA_EXCEEDED": "it stays pending: withdraw signals or wait until some expire, then run signalexchange "
-    "journal resume",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Acknowledged:
-    """A batch, an order or a report that the hub made durable: its 16-byte id, its signals, and the receipt.
-
-    `repeated` says that the hub had it before.
-    """
-
-    kind: Kind
-    id: bytes
-    signal_ids: tuple[bytes, ...]
-    index: int
-    checkpoint: bytes
-    repeated: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +40,8 @@ class Identity:
 class Publisher:
     """Signs and sends a member's batches, orders and reports."""
 
-    def __init__(
-        self, hub: Connection, log: LogClient, rosters: RosterClient, journal: Journal, identity: Identity
-    ) -> None:
-        self._hub = hub
-        self._log = log
+    def __init__(self, sender: Sender, rosters: RosterClient, journal: Journal, identity: Identity) -> None:
+        self._sender = sender
         self._rosters = rosters
         self._journal = journal
         self._identity = identity
@@ -119,7 +72,7 @@ class Publisher:
                 own = tuple(subjects[subject].value for subject in draft.subjects)
                 notes.append(SignalNote(signal_id, batch_id, draft.code, draft.reference, own, row, salt))
             sent = await self._prepare_batch(signals, batch_id, notes, now)
-        return await self._send(sent, timeout)
+        return await self._sender.send(sent, timeout)
 
     async def publish_signals(
         self,
@@ -136,7 +89,7 @@ class Publisher:
         sent = await asyncio.to_thread(self._journal.sent, Kind.BATCH, batch_id)
         if sent is None or sent.state == "refused":
             sent = await self._prepare_batch(signals, batch_id, notes, now)
-        return await self._send(sent, timeout)
+        return await self._sender.send(sent, timeout)
 
     async def withdraw(
         self,
@@ -166,7 +119,7 @@ class Publisher:
             open_withdrawal(request.statement, request.signature, self._public_key(roster, now))
             encoded = request.SerializeToString()
             sent = await asyncio.to_thread(self._journal.prepare, Kind.ORDER, order_id, encoded)
-        return await self._send(sent, timeout)
+        return await self._sender.send(sent, timeout)
 
     async def report(
         self,
@@ -188,35 +141,26 @@ class Publisher:
             if sent is None or sent.state != "acknowledged":
                 break
         if sent is None or sent.state == "refused":
-            roster = await self._rosters.roster()
-            request = sign_outcomes(
-                given,
-                origin=roster.origin,
-                member=self._identity.member,
-                key_id=self._identity.key_id,
-                report_id=report_id,
-                sign=self._identity.sign,
-            )
-            open_outcomes(request.statement, request.signature, self._public_key(roster, now))
+            request = await self.signed_report(given, report_id, now)
             encoded = request.SerializeToString()
             sent = await asyncio.to_thread(self._journal.prepare, Kind.REPORT, report_id, encoded)
-        return await self._send(sent, timeout)
+        return await self._sender.send(sent, timeout)
 
-    async def resume_pending(self, timeout: float = TIMEOUT) -> list[Acknowledged | RefusedError]:  # noqa: ASYNC109
-        """Send again what was prepared and not acknowledged, oldest first; the outcome of each.
-
-        What is refused for a reason in KEPT stays pending and holds up nothing after it.
-        Raises RefusedError as soon as the hub can't be reached.
-        """
-        outcomes: list[Acknowledged | RefusedError] = []
-        for sent in await asyncio.to_thread(self._journal.pending):
-            try:
-                outcomes.append(await self._send(sent, timeout))
-            except RefusedError as error:
-                if error.reason not in FOR_GOOD and error.reason not in KEPT:
-                    raise
-                outcomes.append(error)
-        return outcomes
+    async def signed_report(
+        self, outcomes: Iterable[Outcome], report_id: bytes, now: int
+    ) -> ReportOutcomesRequest:
+        """A report that is not sent by itself, but with the step of a case that it belongs to."""
+        roster = await self._rosters.roster()
+        request = sign_outcomes(
+            outcomes,
+            origin=roster.origin,
+            member=self._identity.member,
+            key_id=self._identity.key_id,
+            report_id=report_id,
+            sign=self._identity.sign,
+        )
+        open_outcomes(request.statement, request.signature, self._public_key(roster, now))
+        return request
 
     async def _prepare_batch(
         self, signals: Sequence[Signal], batch_id: bytes, notes: Sequence[SignalNote], now: int
@@ -248,33 +192,6 @@ class Publisher:
             )
         return key
 
-    async def _send(self, sent: Sent, timeout: float) -> Acknowledged:  # noqa: ASYNC109
-        ids: tuple[bytes, ...] = ()
-        if sent.kind is Kind.BATCH:
-            batch, ids = signals_of(sent.request)
-        try:
-            match sent.kind:
-                case Kind.BATCH:
-                    published = await self._hub.call(PUBLISH, batch, timeout)
-                    receipt, repeated = published.receipt, published.repeated_batch
-                case Kind.ORDER:
-                    order = WithdrawSignalsRequest.FromString(sent.request)
-                    withdrawn = await self._hub.call(WITHDRAW, order, timeout)
-                    receipt, repeated = withdrawn.receipt, withdrawn.repeated_order
-                case _:
-                    report = ReportOutcomesRequest.FromString(sent.request)
-                    reported = await self._hub.call(REPORT_OUTCOMES, report, timeout)
-                    receipt, repeated = reported.receipt, reported.repeated_report
-        except RefusedError as error:
-            if error.reason in FOR_GOOD and sent.state == "prepared":
-                await asyncio.to_thread(self._journal.refuse, sent, str(error), ids)
-            if (advice := KEPT.get(error.reason)) is not None:
-                raise RefusedError(error.status, error.reason, f"{error.message}; {advice}") from error
-            raise
-        await self._log.accept_receipt(receipt)
-        await asyncio.to_thread(self._journal.acknowledge, sent, receipt.index, receipt.checkpoint)
-        return Acknowledged(sent.kind, sent.id, ids, receipt.index, receipt.checkpoint, repeated)
-
 
 async def tokenise(drafts: Sequence[SignalDraft], tokens: TokenSource) -> dict[Subject, Token]:
     """A token, all of one epoch, for every identifier that the drafts name."""
@@ -290,12 +207,3 @@ async def tokenise(drafts: Sequence[SignalDraft], tokens: TokenSource) -> dict[S
         ):
             found[subject] = token
     return found
-
-
-def signals_of(request: bytes) -> tuple[PublishSignalsRequest, tuple[bytes, ...]]:
-    """A journalled batch and its signals' ids, in order; raises MalformedError."""
-    try:
-        batch = PublishSignalsRequest.FromString(request)
-        return batch, tuple(Signal.FromString(envelope.signal).signal_id for envelope in batch.signals)
-    except DecodeError:
-        raise MalformedError("the journalled batch is not one") from None

@@ -25,8 +25,13 @@ CHECKS = (
     "versions",
     "matches",
     "match_deliveries",
+    "case_steps",
+    "case_erasures",
+    "corrections",
+    "acknowledged",
     "disclosures",
     "receipts",
+    "disclosure_steps",
 )
 MAX_PROBLEMS = 1000
 

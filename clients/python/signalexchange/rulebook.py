@@ -2,9 +2,9 @@
 not code.
 
 Invariants: the rulebook is a canonical JSON document whose SHA-256 stands in the roster; what it doesn't
-list is not allowed; a code that weighs nothing is for matching alone; per purpose, advice never falls as
-the band rises; every bucket holds a full batch. Weights are fixed-point integers (milli-nats), so that every
-score can be recomputed exactly.
+list is not allowed; a code that weighs nothing is for matching alone; per purpose and kind of member, advice
+never falls as the band or the grade of the evidence rises; every bucket holds a full batch. Weights are
+fixed-point integers (milli-nats), so that every score can be recomputed exactly.
 """
 
 from functools import cached_property
@@ -25,6 +25,8 @@ MAX_BATCH = 1000
 MemberKind = Literal["bank", "ecommerce", "payment_provider"]
 GradeName = Literal["suspected", "corroborated", "confirmed"]
 ActionName = Literal["allow", "authenticate", "explain", "intercept", "restrict", "freeze"]
+MeasureName = Literal["none", "restrict", "freeze"]
+Escalation = Literal["unsatisfactory", "overdue"]
 RoleName = Literal["none", "payment", "transfer", "refund", "cycle", "line", "link", "shared"]
 PatternName = Literal[
     "funds-loop",
@@ -81,6 +83,8 @@ class Code(Record):
     minimum_grade: GradeName
     role: RoleName
     """What its signals are to matching."""
+    measure: MeasureName
+    """The measure it tells of: only who closed a case of its own as confirmed with it in force may say so."""
     needs_links: bool
     needs_counterparty: bool
     retention_days: Days
@@ -115,6 +119,8 @@ class Code(Record):
             raise ValueError("a code needs links if its role is link, and only then")
         if self.needs_counterparty != (self.role in ("payment", "transfer")):
             raise ValueError("a code needs a counterparty if its role is payment or transfer, and only then")
+        if self.measure != "none" and (self.minimum_grade != "confirmed" or self.role != "none"):
+            raise ValueError("a code that tells of a measure is of confirmed evidence, and none for matching")
         if self.weights.confirmed == 0 and self.role == "none":
             raise ValueError("a code weighs something or has a role in matching")
         return self
@@ -141,8 +147,31 @@ class AdviceTable(Record):
         return tuple(ACTIONS[name] for name in (self.low, self.low, self.elevated, self.high, self.severe))
 
 
+class AdviceGrades(Record):
+    """Least grade of the evidence on which an action is advised; what comes before it needs none."""
+
+    explain: GradeName
+    intercept: GradeName
+    restrict: GradeName
+    freeze: GradeName
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        grades = [GRADES[name] for name in (self.explain, self.intercept, self.restrict, self.freeze)]
+        if grades != sorted(grades):
+            raise ValueError("an action needs a lower grade than a milder one")
+        return self
+
+    @cached_property
+    def highest(self) -> tuple[Action.ValueType, ...]:
+        """The highest action by EvidenceGrade (index 0: no evidence)."""
+        needed = {ACTIONS[name]: GRADES[getattr(self, name)] for name in type(self).model_fields}
+        mild = ACTIONS["authenticate"]
+        return tuple(max([mild, *(a for a, least in needed.items() if least <= at)]) for at in range(4))
+
+
 class Purpose(Record):
-    """A purpose of look-ups and subscriptions: who may name it, and which codes it shows."""
+    """A purpose of look-ups and subscriptions: who may name it, which codes it shows, and what is advised."""
 
     purpose: Name
     description: Text
@@ -151,6 +180,12 @@ class Purpose(Record):
     patterns: tuple[PatternName, ...]
     """Matches that count in its look-ups, and of which its subscribers are told."""
     advice: AdviceTable
+    advice_by_kind: dict[MemberKind, AdviceTable]
+    """For kinds of members that can't do, or should do, something else than the rest."""
+
+    def advice_for(self, kind: str) -> AdviceTable:
+        """What is advised to a kind of member."""
+        return self.advice_by_kind.get(kind, self.advice)  # type: ignore[call-overload,no-any-return]
 
     @cached_property
     def code_set(self) -> frozenset[str]:
@@ -222,6 +257,52 @@ class Terms(Record):
     access_days: Days
 
 
+class Measure(Record):
+    """What a measure needs: how many officers, and restrict and freeze which failure of an explanation."""
+
+    officers: Literal[1, 2]
+    escalates_on: tuple[Escalation, ...]
+
+
+class Measures(Record):
+    """The measures, by action."""
+
+    intercept: Measure
+    restrict: Measure
+    freeze: Measure
+
+    def of(self, action: int) -> Measure:
+        """What an Action from INTERCEPT up needs."""
+        return (self.intercept, self.restrict, self.freeze)[action - Action.ACTION_INTERCEPT]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.freeze.officers != 2:
+            raise ValueError("freeze needs two officers")
+        if self.intercept.escalates_on:
+            raise ValueError("intercept needs no explanation that failed")
+        if not self.restrict.escalates_on or not self.freeze.escalates_on:
+            raise ValueError("restrict and freeze need an explanation that failed")
+        return self
+
+
+class Cases(Record):
+    """Due process: least and most days that a customer gets to explain, days in which an appeal is to be
+    decided, days that a closed proceeding is kept, and what each measure needs."""
+
+    explanation_days: Days
+    explanation_days_most: Days
+    appeal_days: Days
+    retention_days: Days
+    measures: Measures
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.explanation_days > self.explanation_days_most:
+            raise ValueError("explanation_days are more than explanation_days_most")
+        return self
+
+
 class Rulebook(Document):
     """A version of the rulebook."""
 
@@ -232,8 +313,13 @@ class Rulebook(Document):
     matching: Matching
     match_advice: AdviceTable
     """What is advised about a match by the band of its confidence."""
+    match_advice_by_kind: dict[MemberKind, AdviceTable]
+    """The same for kinds of members that need another."""
+    advice_grades: AdviceGrades
+    """What evidence each action needs, in look-ups and matches."""
     limits: Limits
     terms: Terms
+    cases: Cases
 
     def code(self, code: str) -> Code | None:
         """The rule of an indicator code."""
@@ -247,6 +333,10 @@ class Rulebook(Document):
         """Whether a member of this kind may name the purpose."""
         rule = self._purposes.get(purpose)
         return rule is not None and kind in rule.kinds
+
+    def match_advice_for(self, kind: str) -> AdviceTable:
+        """What is advised about a match to a kind of member."""
+        return self.match_advice_by_kind.get(kind, self.match_advice)  # type: ignore[call-overload,no-any-return]
 
     def digest(self) -> Sha256Hex:
         """SHA-256 of the document, as the roster names it."""

@@ -16,6 +16,8 @@ from typing import TypeVar
 from signalexchange.connection import WATCH, Connection, Method, Request
 from signalexchange.errors import ExchangeError, RefusedError
 from signalexchange.journal import Journal, SignalNote
+from signalexchange.v1.case_service_pb2 import WatchCasesResponse
+from signalexchange.v1.disclosure_service_pb2 import WatchDisclosuresResponse
 from signalexchange.v1.identifier_pb2 import SubjectToken
 from signalexchange.v1.match_service_pb2 import WatchMatchesResponse
 from signalexchange.v1.signal_service_pb2 import SignalChange, WatchSignalsRequest, WatchSignalsResponse
@@ -36,7 +38,8 @@ class WatchEvent:
     """One event; `resume_token` resumes after it.
 
     `note` is what the journal has on a signal of the member's own, `references` the member's own references
-    behind a subscribed subject.
+    behind a subscribed subject; `correction` is the log's entry of a change of another's signal that the
+    member was shown, None for other events.
     """
 
     resume_token: bytes
@@ -46,9 +49,12 @@ class WatchEvent:
     subject: SubjectToken | None
     note: SignalNote | None
     references: tuple[str, ...]
+    correction: int | None
 
 
-Answer = TypeVar("Answer", WatchSignalsResponse, WatchMatchesResponse)
+Answer = TypeVar(
+    "Answer", WatchSignalsResponse, WatchMatchesResponse, WatchCasesResponse, WatchDisclosuresResponse
+)
 
 
 async def watch(
@@ -119,4 +125,5 @@ def _event(journal: Journal, answer: WatchSignalsResponse) -> WatchEvent:
         subject,
         journal.signal(answer.signal_id) if answer.own else None,
         tuple(journal.references(subject.value)) if subject is not None else (),
+        answer.correction if answer.HasField("correction") else None,
     )

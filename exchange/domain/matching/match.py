@@ -157,12 +157,14 @@ class Support(NamedTuple):
 
 class Supports:
     """What was worked out about a match since it, or what is said of its tokens, changed: on what a token's
-    part in it stands without some groups or echoes, and whom an instance names then, with on what that
-    stands."""
+    part in it stands without some groups, echoes or what appeals dispute, and whom an instance names then,
+    with on what that stands."""
 
     def __init__(self) -> None:
-        self.tokens: dict[tuple[bytes, frozenset[str], bool], Support | None] = {}
-        self.instances: dict[tuple[bytes, frozenset[str], bool], list[tuple[frozenset[bytes], Support]]] = {}
+        self.tokens: dict[tuple[bytes, frozenset[str], bool, bool], Support | None] = {}
+        self.instances: dict[
+            tuple[bytes, frozenset[str], bool, bool], list[tuple[frozenset[bytes], Support]]
+        ] = {}
 
     def clear(self) -> None:
         """Forget everything."""

@@ -40,6 +40,8 @@ class Matcher(Joiner):
     ) -> None:
         super().__init__(rules, new_id, min_groups=min_groups, reliability=reliability)
         self._lost: set[tuple[int, bytes]] = set()
+        self.appealed: set[int] = set()
+        """Places of signals that undecided appeals dispute."""
 
     @property
     def matches(self) -> Mapping[bytes, Match]:
@@ -120,6 +122,22 @@ class Matcher(Joiner):
             self.ledger.forget(match)
             changes.forgotten.add(match.number)
         return changes
+
+    def dispute(self, places: Iterable[int], *, disputed: bool) -> Changes:
+        """Appeals dispute the signals at these places, or no longer. What is advised about matches that stand
+        on one is another then."""
+        changes = Changes()
+        for place in places:
+            (self.appealed.add if disputed else self.appealed.discard)(place)
+            changes.told.update(match.match_id for match in self.ledger.standing_at(place) if match.reported)
+        # What was found again of any match may have gone over one of them.
+        for match in self.matches.values():
+            match.supports.clear()
+        return changes
+
+    def is_appealed(self, match: Match) -> bool:
+        """Whether a match stands on a signal that an appeal disputes."""
+        return any(found is match for place in self.appealed for found in self.ledger.standing_at(place))
 
     def judge(self, match_id: bytes, group: str, verdict: int, now: int) -> Changes:
         """Take a group's verdict (a Verdict) on a match; one given again changes nothing. Raises KeyError."""

@@ -122,6 +122,11 @@ class Register:
         """Instances with evidence at a place, standing or not."""
         return [(self.by_number[number], key) for number, key in sorted(self._at.get(place, ()))]
 
+    def standing_at(self, place: int) -> list[Match]:
+        """Matches in which an instance with evidence at a place stands, oldest first."""
+        found = {match.number: match for match, key in self.at(place) if key in match.instances}
+        return list(found.values())
+
     def refuted(self, pattern: Pattern) -> Set[int]:
         """Places of the evidence for a pattern that its own group took back."""
         return self._refuted.get(pattern, {}).keys()

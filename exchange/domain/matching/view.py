@@ -3,22 +3,23 @@
 Invariants: nothing here tells a band, a slot or a token that the member didn't submit itself. Days and digits
 are of what other groups told, as far as it wasn't the member's group whose signal brought it in, so that
 whoever adds signals doesn't move them; of its own signals the member sees all of a hypothesis or none, so
-that of several bands it doesn't learn which one fitted.
+that of several bands it doesn't learn which one fitted; what is said of the law follows from the digits.
 """
 
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from signalexchange.notices import advice_code
 from signalexchange.v1.identifier_pb2 import SubjectToken
 from signalexchange.v1.match_service_pb2 import Match as MatchMessage
 from signalexchange.v1.match_service_pb2 import MatchSubject
 from signalexchange.v1.signal_service_pb2 import ACTION_ALLOW, ACTION_RESTRICT
 
 from exchange.domain.matching.advice import advise
+from exchange.domain.matching.counters import digits, thresholds
 from exchange.domain.matching.graph import DAY
 from exchange.domain.matching.match import Evidence, Match
 from exchange.domain.matching.matcher import Matcher
-from exchange.domain.matching.observation import CENTS
 from exchange.domain.membership import Membership
 
 MAX_LISTED: Final = 1_000
@@ -37,21 +38,24 @@ class Caller(NamedTuple):
 
 def view(matcher: Matcher, match: Match, caller: Caller, membership: Membership, now: int) -> MatchMessage:
     """The match for a caller at `now` (Unix seconds)."""
+    party = membership.roster.party(caller.member)
+    kind_of_member = "" if party is None else party.kind
     subjects: list[MatchSubject] = []
     for subject in match.subjects:
         submitted = caller.submitted(subject.token)
         if submitted is not None and len(subjects) < MAX_LISTED:
             kind, epoch = submitted
             token = SubjectToken(type=kind, epoch=epoch, value=subject.token)  # type: ignore[arg-type]
-            advice = advise(matcher, match, subject.token, membership.rulebook, now)
+            advice = advise(matcher, match, subject.token, membership.rulebook, now, kind_of_member)
             subjects.append(
                 MatchSubject(token=token, part=subject.part.value, advice=advice)  # type: ignore[arg-type]
             )
-    others = [
-        item
-        for item in match.evidence()
-        if caller.group not in (item.seen.group, item.closer) and not item.refuted
-    ]
+
+    def told(item: Evidence) -> bool:
+        return caller.group not in (item.seen.group, item.closer) and not item.refuted
+
+    others = [item for item in match.evidence() if told(item)]
+    total_digits, gain_digits = digits(match, told)
     sure = matcher.confidence(match)
     strongest = max((subject.advice for subject in subjects), default=ACTION_ALLOW)
     return MatchMessage(
@@ -61,7 +65,7 @@ def view(matcher: Matcher, match: Match, caller: Caller, membership: Membership,
         groups=len(match.groups),
         kinds=_kinds(others, membership),  # type: ignore[arg-type]
         days=_days(others),
-        total_digits=_digits(others),
+        total_digits=total_digits,
         signal_ids=_own(matcher, match, caller.member),
         subjects=subjects,
         confidence=sure.permille,
@@ -70,6 +74,9 @@ def view(matcher: Matcher, match: Match, caller: Caller, membership: Membership,
         human_review=strongest >= ACTION_RESTRICT,
         found_on=match.found_at // DAY * DAY,
         rules_version=matcher.rules.version,
+        notice_code=advice_code(strongest),
+        gain_digits=gain_digits,
+        thresholds=thresholds(total_digits, gain_digits),
     )
 
 
@@ -97,13 +104,3 @@ def _days(others: list[Evidence]) -> int:
     if not others:
         return 0
     return max(item.seen.last for item in others) // DAY - min(item.seen.first for item in others) // DAY + 1
-
-
-def _digits(others: list[Evidence]) -> int:
-    """Digits of the largest total in CNY that one group alone tells: two may tell of the same money."""
-    bands = {(item.seen.group, item.seen.place): item.seen.band for item in others if item.principal}
-    totals: dict[str, int] = {}
-    for (group, _), band in bands.items():
-        totals[group] = totals.get(group, 0) + CENTS[band]
-    total = max(totals.values(), default=0) // 100
-    return len(str(total)) if total else 0

@@ -15,6 +15,7 @@ from signalexchange.v1.signal_pb2 import TLP_AMBER_STRICT
 
 from exchange.domain.matching.advice import matched
 from exchange.domain.matching.confidence import NAMES
+from exchange.domain.matching.counters import counters
 from exchange.domain.matching.match import Match
 from exchange.domain.matching.matcher import Matcher
 from exchange.domain.matching.reading import observation
@@ -23,7 +24,7 @@ from exchange.domain.membership import Membership
 from exchange.domain.records import POSITIONS, MatchVerdict, place
 from exchange.domain.reliability import Reliability, Tally
 from exchange.domain.scoring import Matched
-from exchange.usecases.items import Accepted, Gone, Item, Named, Rules, Standing
+from exchange.usecases.items import Accepted, Disputed, Gone, Item, Named, Rules, Standing
 from exchange.usecases.matching import DAY, SLICE
 from exchange.usecases.record_matches import tallies_of
 from exchange.usecases.replay.report import ReplayReport, What, Why
@@ -117,6 +118,8 @@ class MatchingReplay:
                         # Of signals whose content is gone, too.
                         self.matcher.graph.spent.add(key, until)
                 self.matcher.withdraw(item.places, item.time)
+            case Disputed():
+                self.matcher.dispute(item.places, disputed=item.until > 0)
             case Standing():
                 everything = self._book.roles_of(item.member, item.entry * POSITIONS)
                 held = [row.place for row, _ in everything if row.place in self.matcher.graph]
@@ -149,6 +152,7 @@ class MatchingReplay:
         membership, old = self._membership(), self.matcher
         self._matcher = fresh = self._new()
         fresh.reliability = old.reliability
+        fresh.appealed = old.appealed
         horizon = item.time // DAY - fresh.rules.window_days
         seen = [
             observation(row, signal, group)
@@ -242,6 +246,10 @@ class MatchingReplay:
             return f"status is {match.status.name.lower()} here"
         if match.places != places:
             return "it stands on other evidence here"
+        money = counters(match)
+        for name, told, found in (("volume", entry.volume, money.volume), ("gain", entry.gain, money.gain)):
+            if entry.HasField(name) and (told.low, told.high) != found:  # type: ignore[arg-type]
+                return f"{name} is {found.low} to {found.high} here, not {told.low} to {told.high}"
         known = self._reliabilities.get(entry.learned)
         if known is None:
             return (

@@ -35,6 +35,7 @@ class SignalBook:
         self._links: dict[bytes, list[Link]] = defaultdict(list)
         self._ended: set[int] = set()
         self._disputed: dict[int, int] = {}
+        self._appealed: dict[int, int] = {}
         self._roles: dict[int, Row] = {}
         self._gone: dict[int, StoredSignal] = {}
         self._gone_by: Counter[tuple[str, Why]] = Counter()
@@ -127,6 +128,11 @@ class SignalBook:
             self._disputed.pop(at, None)
         return []
 
+    def appeal(self, places: list[int], until: int) -> None:
+        """Appeals dispute the signals at these places until then, or, with 0, no longer."""
+        for at in places:
+            self._appealed[at] = until
+
     # --- asking
 
     def is_active(self, at: int) -> bool:
@@ -193,7 +199,7 @@ class SignalBook:
             row.tlp,
             row.last_seen,
             row.echo,
-            self._disputed.get(row.place, 0),
+            max(self._disputed.get(row.place, 0), self._appealed.get(row.place, 0)),
         )
 
     def gone(self, now: int, own: set[str]) -> Why | None:

@@ -19,6 +19,8 @@ from signalexchange.roster import Party, RosterChain
 from signalexchange.v1.log_entry_pb2 import (
     AccessEntry,
     BatchEntry,
+    CaseErasureEntry,
+    DisputeEntry,
     EntryHeader,
     EntryType,
     MatchEntry,
@@ -40,7 +42,7 @@ from exchange.domain.tree import TILE
 from exchange.domain.verdicts import effect
 from exchange.domain.visible import visible
 from exchange.usecases.enrol import check_rulebook
-from exchange.usecases.items import Accepted, Item, Named, Rules, Standing
+from exchange.usecases.items import Accepted, Disputed, Item, Named, Rules, Standing
 from exchange.usecases.matching import DAY
 from exchange.usecases.replay.matching import MatchingReplay
 from exchange.usecases.replay.report import ReplayReport, What, Why
@@ -52,6 +54,7 @@ _ACCESS: Final = (
     EntryType.ENTRY_TYPE_SUBSCRIPTION,
     EntryType.ENTRY_TYPE_DELIVERY,
     EntryType.ENTRY_TYPE_MATCH_DELIVERY,
+    EntryType.ENTRY_TYPE_CORRECTION,
 )
 
 
@@ -81,6 +84,7 @@ class Walk:
         self._learned: Learned | None = None
         self._matching = MatchingReplay(report, self._book, lambda: self.membership, list(archive.spent()))
         self._verdicts: set[tuple[bool, bytes, str]] = set()
+        self._erased: set[int] = set()
 
     @property
     def membership(self) -> Membership:
@@ -98,6 +102,13 @@ class Walk:
                 continue  # told of where the entry is read
             if isinstance(order, WithdrawalEntry) and order.erased:
                 self._book.note_erased([place(at.index, at.position) for at in order.positions])
+        for payload in self._archive.payloads(EntryType.ENTRY_TYPE_CASE_ERASURE):
+            try:
+                erasure = parse_payload(EntryType.ENTRY_TYPE_CASE_ERASURE, payload)
+            except ExchangeError:
+                continue
+            if isinstance(erasure, CaseErasureEntry):
+                self._erased.update(erasure.entries)
         size = self._archive.size()
         for entry in self._archive.entries():
             if entry.idx != self._frontier.size:
@@ -143,7 +154,8 @@ class Walk:
             if (header.type, header.member, header.time) != (entry.type, entry.member, entry.time):
                 raise VerificationError("is stored under another type, member or time than its header's")
             if not entry.payload_opening:
-                if entry.idx >= self._forgotten or header.type not in _ACCESS:
+                over = entry.idx < self._forgotten and header.type in _ACCESS
+                if not over and (header.type != EntryType.ENTRY_TYPE_CASE or entry.idx not in self._erased):
                     raise VerificationError("its payload is missing")
                 self._report.same(What.ENTRIES)
                 if header.type == EntryType.ENTRY_TYPE_LOOK_UP and entry.shown:
@@ -175,6 +187,10 @@ class Walk:
             case WithdrawalEntry():
                 ended = self._book.end([place(at.index, at.position) for at in payload.positions])
                 self._matching.gone(index, header.time, ended)
+            case DisputeEntry():
+                disputed = [place(at.index, at.position) for at in payload.signals]
+                self._book.appeal(disputed, payload.until)
+                self._matching.put(Disputed(index, header.time, disputed, payload.until))
             case OutcomesEntry():
                 self._outcomes(index, header, payload)
             case ModelEntry():
@@ -298,7 +314,14 @@ class Walk:
             self._book.hits(token, header.time), membership, party, purpose, asked, header.time
         )
         risk = assess(
-            token, evidence, membership.rulebook, purpose, header.time, learned.reliability, matches
+            token,
+            evidence,
+            membership.rulebook,
+            purpose,
+            header.time,
+            learned.reliability,
+            matches,
+            party.kind,
         )
         recorded = payload.scores[at], payload.advice[at]
         found = (0, 0) if risk is None else (risk.score, risk.advice)

@@ -10,17 +10,21 @@ from pathlib import Path
 import click
 
 from signalexchange.cli.asking import look_up, subscribe, tokenise, unsubscribe, watch
+from signalexchange.cli.cases import cases
 from signalexchange.cli.common import Commands, Settings
 from signalexchange.cli.decisions import decision, models
 from signalexchange.cli.detect import detect
+from signalexchange.cli.disclosures import disclosures
 from signalexchange.cli.doctor import doctor
+from signalexchange.cli.evidence import evidence
 from signalexchange.cli.flows import publish_flows
 from signalexchange.cli.journal import journal
 from signalexchange.cli.log import log
 from signalexchange.cli.matches import matches
+from signalexchange.cli.notices import notices
 from signalexchange.cli.outcomes import outcomes
 from signalexchange.cli.publishing import publish, withdraw
-from signalexchange.cli.roster import notices, roster
+from signalexchange.cli.roster import roster
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -59,7 +63,10 @@ _COMMANDS = (
     decision,
     models,
     matches,
+    cases,
     outcomes,
+    disclosures,
+    evidence,
     journal,
     log,
     roster,

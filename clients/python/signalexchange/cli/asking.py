@@ -120,7 +120,7 @@ async def look_up(
     print_table(columns, [(value, *_row(answer)) for value, answer in zip(given, answers, strict=True)])
     for action in sorted({answer.risk.advice for answer in answers if answer.risk is not None}):
         notice = advice_notice(action)
-        note(f"{enum_name(Action, action, 'ACTION_')}: {notice.zh_cn} / {notice.en}")
+        note(f"{enum_name(Action, action, 'ACTION_')}: {notice.means.zh_cn} / {notice.means.en}")
 
 
 @click.command()
@@ -191,7 +191,8 @@ async def watch(client: ExchangeClient, from_now: bool, count: int | None, as_js
     """Print events as they come: the fate of own signals, corrections, news of subscribed subjects.
 
     Goes on where the last watch stopped. An event is handled once it is printed; after a crash the last one
-    may come again, none is lost. Ends with an error where events were missed for good.
+    may come again, none is lost. Corrections of what you were shown are acknowledged, signed, soon after.
+    Ends with an error where events were missed for good.
     """
     left = count
     async with aclosing(client.watch(from_now=from_now)) as events:
@@ -276,6 +277,7 @@ def _event(event: WatchEvent) -> dict[str, Any]:
         "subject": event.subject.value.hex() if event.subject is not None else None,
         "code": event.note.code if event.note is not None else None,
         "references": own + list(event.references),
+        "correction": event.correction,
     }
 
 

@@ -118,8 +118,30 @@ def _advice(error: ExchangeError) -> str:
         "OVERLOADED": "; try again later",
         "EPOCH_NOT_VALID": "; compute the tokens anew",
         "RESUME_INVALID": "; start again with --from-now",
+        "CASE_CONFLICT": "; another officer acted meanwhile: look at it again with signalexchange cases show",
+        "OFFICER_NOT_INDEPENDENT": "; let an officer sign who took no part: --officer",
     }.get(error.reason, "")
-    return details + hint
+    return details + hint + _STEP_HINTS.get(error.metadata.get("why", ""), "")
+
+
+# By the rule that refused a step of a case.
+_STEP_HINTS = {
+    "not-open": "; open it first: signalexchange cases open",
+    "explanation-needed": "; ask for an explanation first: signalexchange cases explain, and judge it "
+    "or wait until the customer's time is over",
+    "explanation-to-judge": "; judge it first: signalexchange cases explanation satisfactory (or "
+    "unsatisfactory)",
+    "explanation-time": "; see the rulebook's cases for the days: signalexchange roster show",
+    "explanation-pending": "; wait for the explanation, or until the customer's time is over",
+    "restriction-needed": "; restrict first, and ask for a further explanation",
+    "proposal-pending": "; another officer decides on it first: signalexchange cases approve, or refuse",
+    "no-proposal": "; propose it first",
+    "appeal-pending": "; decide the appeal first: signalexchange cases appeal grant, or reject",
+    "no-appeal": "; note the appeal first: signalexchange cases appeal received",
+    "none-asked": "; ask for one: signalexchange cases explain",
+    "none-received": "; note it first: signalexchange cases explanation received",
+    "measure-in-force": "; lift it first: signalexchange cases lift",
+}
 
 
 class Faults:
@@ -197,6 +219,11 @@ def given_values(values: Sequence[str], file: Any) -> list[str]:
     if not found:
         raise click.UsageError("give values, or --file FILE, or --file - for standard input")
     return found
+
+
+def given_text(text: str) -> str:
+    """The text, or the first line of standard input for "-": what stands on a command line others may see."""
+    return sys.stdin.readline().strip() if text == "-" else text
 
 
 def print_json(document: Any) -> None:

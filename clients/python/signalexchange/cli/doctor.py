@@ -14,6 +14,7 @@ from signalexchange.cli.common import REFUSED, Settings, json_option, print_json
 from signalexchange.client import ExchangeClient
 from signalexchange.config import MemberConfig
 from signalexchange.connection import Connection
+from signalexchange.credentials import load_hpke_key, load_private_key
 from signalexchange.errors import ConfigError, ExchangeError
 from signalexchange.token_client import fetch_manifest
 
@@ -83,6 +84,10 @@ async def _examine(given: Settings) -> list[Finding]:
             await check("identity", lambda: _identity(client, config))
             await check("log", lambda: _log(client))
             await check("signing key", lambda: _signing_key(client, config))
+            for key_id in config.officers:
+                await check(f"officer's key {key_id}", partial(_officer_key, client, config, key_id))
+            for key_id in config.hpke:
+                await check(f"HPKE key {key_id}", partial(_hpke_key, client, config, key_id))
             for name in config.custodians:
                 await check(f"custodian {name}", partial(_custodian, client, config, name, versions))
             await check("custodians", lambda: _agreement(client, versions, config))
@@ -139,6 +144,22 @@ async def _signing_key(client: ExchangeClient, config: MemberConfig) -> str:
             f"the roster lists no key {config.signing.key_id!r} of this member that is valid now"
         )
     return f"{config.signing.key_id} is on the roster"
+
+
+async def _officer_key(client: ExchangeClient, config: MemberConfig, key_id: str) -> str:
+    own = load_private_key(config.officers[key_id]).public_key().public_bytes_raw()
+    listed = (await client.roster.roster()).officer_key(client.member, key_id, client.now())
+    if listed is None or listed.public_key != own:
+        raise ConfigError(f"the roster lists no such key {key_id!r} of an officer of this party, valid now")
+    return f"on the roster, of {listed.officer}"
+
+
+async def _hpke_key(client: ExchangeClient, config: MemberConfig, key_id: str) -> str:
+    own = load_hpke_key(config.hpke[key_id]).public_key().public_bytes_raw()
+    party = (await client.roster.roster()).party(client.member)
+    if party is None or own not in {key.public_key for key in party.hpke_keys if key.id == key_id}:
+        raise ConfigError(f"the roster lists no such key {key_id!r} of this party")
+    return "on the roster"
 
 
 async def _custodian(

@@ -23,7 +23,7 @@ from signalexchange.cli.publishing import acknowledged, member_kind
 from signalexchange.client import MAX_BATCH
 from signalexchange.flows import WEAK_TYPES, Flow, in_order, read_flows, read_shared
 from signalexchange.gate import Gate
-from signalexchange.publisher import Acknowledged
+from signalexchange.sending import Acknowledged
 from signalexchange.signals import InvalidSignalError, SignalDraft, Subject, rule_violations, violations
 from signalexchange.tables import SourceError
 

@@ -22,6 +22,8 @@ from signalexchange.sealed_store import create_key
 from signalexchange.signals import SIGNAL_ID_SIZE
 from signalexchange.tokens import TOKEN_SIZE
 
+SENT = (Kind.BATCH, Kind.ORDER, Kind.REPORT, Kind.STEP)
+
 
 @click.group()
 def journal() -> None:
@@ -53,9 +55,9 @@ def init() -> None:
 @journal.command("list")
 @json_option
 def list_(as_json: bool) -> None:
-    """List every batch, every withdrawal and every report of outcomes, oldest first of each."""
+    """List every batch, withdrawal, report of outcomes and step of a case, oldest first of each."""
     with _open() as opened:
-        everything = [sent for kind in (Kind.BATCH, Kind.ORDER, Kind.REPORT) for sent in opened.history(kind)]
+        everything = [sent for kind in SENT for sent in opened.history(kind)]
     _show(everything, as_json)
 
 

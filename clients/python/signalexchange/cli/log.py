@@ -31,8 +31,8 @@ from signalexchange.evidence import EvidenceFolder
 from signalexchange.journal import Journal, Kind
 from signalexchange.log_client import fork_evidence, settle_fork
 from signalexchange.note import split_note
-from signalexchange.publisher import signals_of
 from signalexchange.roster import RosterChain
+from signalexchange.sending import signals_of
 from signalexchange.signals import SIGNAL_ID_SIZE
 from signalexchange.tlog_proof import TlogProof
 from signalexchange.v1.log_entry_pb2 import BatchEntry, EntryType, RosterEntry

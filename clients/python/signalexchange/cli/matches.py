@@ -8,10 +8,19 @@ from typing import Any
 
 import click
 
-from signalexchange.cli.common import enum_name, hex_bytes, json_option, print_json, print_table, with_client
+from signalexchange.cli.common import (
+    enum_name,
+    hex_bytes,
+    json_option,
+    note,
+    print_json,
+    print_table,
+    with_client,
+)
 from signalexchange.client import ExchangeClient
 from signalexchange.envelope import ID_SIZE
 from signalexchange.identifiers import TYPE_NAMES
+from signalexchange.notices.law import packaged_law
 from signalexchange.v1.identifier_pb2 import PartyKind
 from signalexchange.v1.match_service_pb2 import (
     MATCH_STATUS_CONFIRMED,
@@ -22,10 +31,13 @@ from signalexchange.v1.match_service_pb2 import (
     Match,
     MatchPart,
     MatchStatus,
+    MatchThreshold,
     Pattern,
     SetAsideReason,
     SetAsideValue,
+    ThresholdStanding,
 )
+from signalexchange.v1.notice_service_pb2 import LegalCounter, LegalLevel
 from signalexchange.v1.signal_service_pb2 import Action, ContributionBucket
 
 STATUSES = {
@@ -34,6 +46,7 @@ STATUSES = {
     "refuted": MATCH_STATUS_REFUTED,
     "expired": MATCH_STATUS_EXPIRED,
 }
+MAY_HAVE_PASSED = "may have passed"
 COLUMNS = ("match", "pattern", "status", "confidence", "groups", "days", "total CNY", "advice", "references")
 
 
@@ -85,6 +98,16 @@ async def show(client: ExchangeClient, match_id: str, as_json: bool) -> None:
         ("own signal", "reference"),
         [(each["signal_id"], each["reference"] or "-") for each in document["signals"]],
     )
+    reached = [each for each in document["thresholds"] if each["standing"] == MAY_HAVE_PASSED]
+    if reached:
+        print_table(
+            ("law", "counts", "level", "from CNY", "standing"),
+            [
+                (each["source"], each["counter"], each["level"], f"{each['yuan']:,}", each["standing"])
+                for each in reached
+            ],
+        )
+        note(packaged_law().disclaimer.en)
 
 
 @matches.command()
@@ -159,8 +182,10 @@ def _match(client: ExchangeClient, match: Match) -> dict[str, Any]:
         "kinds": [enum_name(PartyKind, kind, "PARTY_KIND_") for kind in match.kinds],
         "days": match.days,
         "total": _total(match.total_digits),
+        "gain": _total(match.gain_digits),
         "advice": enum_name(Action, match.advice, "ACTION_"),
         "human_review": match.human_review,
+        "notice_code": match.notice_code,
         "found_on": datetime.datetime.fromtimestamp(match.found_on, datetime.UTC).date().isoformat(),
         "rules_version": match.rules_version,
         "factors": [
@@ -181,11 +206,28 @@ def _match(client: ExchangeClient, match: Match) -> dict[str, Any]:
             }
             for subject in match.subjects
         ],
+        "thresholds": [_threshold(each) for each in match.thresholds],
         "signals": [
             {"signal_id": signal_id.hex(), "reference": note.reference if note is not None else None}
             for signal_id in match.signal_ids
             for note in (journal.signal(signal_id),)
         ],
+    }
+
+
+def _threshold(each: MatchThreshold) -> dict[str, Any]:
+    """Where the match stands towards a threshold, with the law's source where the catalogue knows it."""
+    counter = enum_name(LegalCounter, each.counter, "LEGAL_COUNTER_")
+    level = enum_name(LegalLevel, each.level, "LEGAL_LEVEL_").replace("_", "-")
+    fact = packaged_law().fact(each.statute)
+    known = fact.thresholds if fact is not None else ()
+    return {
+        "statute": each.statute,
+        "source": f"{fact.source} {fact.articles.en}" if fact is not None else each.statute,
+        "counter": counter,
+        "level": level,
+        "yuan": next((row.yuan for row in known if (row.counter, row.level) == (counter, level)), 0),
+        "standing": enum_name(ThresholdStanding, each.standing, "THRESHOLD_STANDING_").replace("_", " "),
     }
 
 

@@ -23,8 +23,9 @@ from signalexchange.cli.common import (
 from signalexchange.cli.preview import as_rows, preview
 from signalexchange.client import MAX_BATCH, ExchangeClient
 from signalexchange.errors import ConfigError
-from signalexchange.publisher import Acknowledged, tokenise
+from signalexchange.publisher import tokenise
 from signalexchange.rulebook import Rulebook
+from signalexchange.sending import Acknowledged
 from signalexchange.signals import (
     SIGNAL_ID_SIZE,
     SignalDraft,

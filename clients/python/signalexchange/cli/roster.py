@@ -1,12 +1,9 @@
-"""The commands on who takes part and what customers are told: roster, notices."""
-
-from typing import Any
+"""The commands on who takes part: roster."""
 
 import click
 
 from signalexchange.cli.common import json_option, print_json, print_table, with_client
 from signalexchange.client import ExchangeClient
-from signalexchange.notices import NOTICES
 
 
 @click.group()
@@ -52,24 +49,3 @@ async def verify(client: ExchangeClient, as_json: bool) -> None:
     else:
         print_table(("version", "issued at", "log entry"), [tuple(each.values()) for each in versions])
         click.echo("verified: each version is signed by the quorum of the one before")
-
-
-@click.command()
-@click.argument("code", required=False)
-@click.option("--lang", type=click.Choice(["zh-CN", "en"]), help="One language; both if left out.")
-@json_option
-def notices(code: str | None, lang: str | None, as_json: bool) -> None:
-    """Show the texts for customers, zh-CN and en, of every advised action and reason, or of one notice
-    CODE.
-    """
-    if code is not None and code not in NOTICES:
-        raise click.UsageError(f"no notice {code!r}; `signalexchange notices` lists them")
-    wanted = [NOTICES[code]] if code is not None else list(NOTICES.values())
-    documents: list[dict[str, Any]] = []
-    for notice in wanted:
-        texts = {"zh-CN": notice.zh_cn, "en": notice.en}
-        documents.append({"code": notice.code, **({lang: texts[lang]} if lang is not None else texts)})
-    if as_json:
-        print_json(documents)
-    else:
-        print_table(list(documents[0]), [tuple(each.values()) for each in documents])

@@ -660,7 +660,7 @@ class ProceedingState(_message.Message):
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     NEXT_FIELD_NUMBER: _builtins.int
     measure: _signal_service_pb2.Action.ValueType
-    """The measure in force; ALLOW for none."""
+    """The measure in force: INTERCEPT, RESTRICT or FREEZE; ALLOW for none. Asking the customer is no measure."""
     proposed: _signal_service_pb2.Action.ValueType
     """An action that awaits a second officer; unspecified for none."""
     proposal: _builtins.bytes
@@ -678,10 +678,12 @@ class ProceedingState(_message.Message):
     closed_at: _builtins.int
     """When it was closed: Unix seconds; 0 while it is open."""
     expires_at: _builtins.int
-    """When its content goes: Unix seconds; 0 while it is open or a measure stands."""
+    """When its content goes: Unix seconds; 0 while it is open, a measure stands or an appeal is undecided."""
     @_builtins.property
     def next(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names of the steps that the rules allow now, as in CaseStatement, actions by their own name: such as "explain"."""
+        """Names of the steps that the rules allow now, as in CaseStatement but with hyphens, actions by their own name:
+        such as "explain" and "decide-proposal".
+        """
 
     def __init__(
         self,

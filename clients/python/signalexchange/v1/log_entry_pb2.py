@@ -22,58 +22,75 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from signalexchange.v1 import disclosure_service_pb2 as signalexchange_dot_v1_dot_disclosure__service__pb2
 from signalexchange.v1 import identifier_pb2 as signalexchange_dot_v1_dot_identifier__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!signalexchange/v1/log_entry.proto\x12\x11signalexchange.v1\x1a\"signalexchange/v1/identifier.proto\"W\n\x0b\x45ntryHeader\x12*\n\x04type\x18\x01 \x01(\x0e\x32\x1c.signalexchange.v1.EntryType\x12\x0e\n\x06member\x18\x02 \x01(\t\x12\x0c\n\x04time\x18\x03 \x01(\x03\"\x1b\n\x0bRosterEntry\x12\x0c\n\x04note\x18\x01 \x01(\x0c\"1\n\x0fSuspensionEntry\x12\x0e\n\x06member\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"2\n\nBatchEntry\x12\x11\n\tstatement\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"1\n\x0eSignalPosition\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x10\n\x08position\x18\x02 \x01(\r\"\x84\x01\n\x0fWithdrawalEntry\x12\x18\n\x10statement_digest\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x34\n\tpositions\x18\x03 \x03(\x0b\x32!.signalexchange.v1.SignalPosition\x12\x0e\n\x06\x65rased\x18\x04 \x01(\x08\"\xb8\x02\n\x0b\x41\x63\x63\x65ssEntry\x12\x0f\n\x07purpose\x18\x01 \x01(\t\x12/\n\x04type\x18\x02 \x01(\x0e\x32!.signalexchange.v1.IdentifierType\x12\r\n\x05\x65poch\x18\x03 \x01(\r\x12\r\n\x05\x61sked\x18\x04 \x01(\r\x12\x0c\n\x04hits\x18\x05 \x01(\x0c\x12\x16\n\x0erequest_digest\x18\x06 \x01(\x0c\x12\x15\n\ranswer_digest\x18\x07 \x01(\x0c\x12\x0e\n\x06scores\x18\x08 \x03(\r\x12\x0e\n\x06\x61\x64vice\x18\t \x03(\r\x12\x0f\n\x07learned\x18\n \x01(\x04\x12\x0f\n\x07matched\x18\x0b \x03(\r\x12\x35\n\nmatched_to\x18\x0c \x01(\x0b\x32!.signalexchange.v1.SignalPosition\x12\x13\n\x0bmatched_day\x18\r \x01(\r\"1\n\rDeliveryEntry\x12\r\n\x05token\x18\x01 \x01(\x0c\x12\x11\n\tsignal_id\x18\x02 \x01(\x0c\"=\n\x0cRefusalEntry\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\r\"5\n\rOutcomesEntry\x12\x11\n\tstatement\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"\xcc\x01\n\nMatchEntry\x12\x10\n\x08match_id\x18\x01 \x01(\x0c\x12\x0f\n\x07pattern\x18\x02 \x01(\r\x12\x0e\n\x06status\x18\x03 \x01(\r\x12\x12\n\nconfidence\x18\x04 \x01(\r\x12\x15\n\rrules_version\x18\x05 \x01(\t\x12\r\n\x05\x61s_of\x18\x06 \x01(\x04\x12\x33\n\x08\x65vidence\x18\x07 \x03(\x0b\x32!.signalexchange.v1.SignalPosition\x12\x0f\n\x07learned\x18\x08 \x01(\x04\x12\x0b\n\x03\x64\x61y\x18\t \x01(\r\"H\n\x12MatchDeliveryEntry\x12\x10\n\x08match_id\x18\x01 \x01(\x0c\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12\x10\n\x08subjects\x18\x03 \x01(\x0c\"b\n\x0cOutcomeTally\x12\x0e\n\x06issuer\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x10\n\x08reporter\x18\x03 \x01(\t\x12\x11\n\tconfirmed\x18\x04 \x01(\x04\x12\x0f\n\x07refuted\x18\x05 \x01(\x04\"/\n\rLearnedFactor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08permille\x18\x02 \x01(\r\"\xe9\x01\n\nModelEntry\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12\r\n\x05model\x18\x02 \x01(\t\x12\x17\n\x0frulebook_digest\x18\x03 \x01(\x0c\x12\x30\n\x07tallies\x18\x04 \x03(\x0b\x32\x1f.signalexchange.v1.OutcomeTally\x12\x30\n\x06groups\x18\x05 \x03(\x0b\x32 .signalexchange.v1.LearnedFactor\x12/\n\x05\x63odes\x18\x06 \x03(\x0b\x32 .signalexchange.v1.LearnedFactor\x12\r\n\x05\x61s_of\x18\x07 \x01(\x04\"\x1f\n\x0cOpeningEntry\x12\x0f\n\x07indices\x18\x01 \x03(\x04\"}\n\tCaseEntry\x12\x11\n\tstatement\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x32\n\x07signals\x18\x03 \x03(\x0b\x32!.signalexchange.v1.SignalPosition\x12\x16\n\x0e\x64isputed_until\x18\x04 \x01(\x03\"?\n\x11\x43\x61seDeadlineEntry\x12\x0f\n\x07\x63\x61se_id\x18\x01 \x01(\x0c\x12\x0b\n\x03\x64ue\x18\x02 \x01(\x03\x12\x0c\n\x04what\x18\x03 \x01(\t\"P\n\x10\x43\x61seErasureEntry\x12\x18\n\x10statement_digest\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x0f\n\x07\x65ntries\x18\x03 \x03(\x04\"C\n\x0f\x43orrectionEntry\x12\x11\n\tsignal_id\x18\x01 \x01(\x0c\x12\r\n\x05token\x18\x02 \x01(\x0c\x12\x0e\n\x06\x63hange\x18\x03 \x01(\r\"8\n\x10\x43orrectionsEntry\x12\x11\n\tstatement\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c*\xf3\x03\n\tEntryType\x12\x1a\n\x16\x45NTRY_TYPE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45NTRY_TYPE_ROSTER\x10\x01\x12\x19\n\x15\x45NTRY_TYPE_SUSPENSION\x10\x02\x12\x14\n\x10\x45NTRY_TYPE_BATCH\x10\x03\x12\x19\n\x15\x45NTRY_TYPE_WITHDRAWAL\x10\x04\x12\x16\n\x12\x45NTRY_TYPE_LOOK_UP\x10\x05\x12\x1b\n\x17\x45NTRY_TYPE_SUBSCRIPTION\x10\x06\x12\x17\n\x13\x45NTRY_TYPE_DELIVERY\x10\x07\x12\x16\n\x12\x45NTRY_TYPE_REFUSAL\x10\x08\x12\x16\n\x12\x45NTRY_TYPE_OPENING\x10\t\x12\x17\n\x13\x45NTRY_TYPE_OUTCOMES\x10\n\x12\x14\n\x10\x45NTRY_TYPE_MATCH\x10\x0b\x12\x1d\n\x19\x45NTRY_TYPE_MATCH_DELIVERY\x10\x0c\x12\x14\n\x10\x45NTRY_TYPE_MODEL\x10\r\x12\x13\n\x0f\x45NTRY_TYPE_CASE\x10\x0e\x12\x1c\n\x18\x45NTRY_TYPE_CASE_DEADLINE\x10\x0f\x12\x1b\n\x17\x45NTRY_TYPE_CASE_ERASURE\x10\x10\x12\x19\n\x15\x45NTRY_TYPE_CORRECTION\x10\x11\x12\x1a\n\x16\x45NTRY_TYPE_CORRECTIONS\x10\x12\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!signalexchange/v1/log_entry.proto\x12\x11signalexchange.v1\x1a*signalexchange/v1/disclosure_service.proto\x1a\"signalexchange/v1/identifier.proto\"W\n\x0b\x45ntryHeader\x12*\n\x04type\x18\x01 \x01(\x0e\x32\x1c.signalexchange.v1.EntryType\x12\x0e\n\x06member\x18\x02 \x01(\t\x12\x0c\n\x04time\x18\x03 \x01(\x03\"\x1b\n\x0bRosterEntry\x12\x0c\n\x04note\x18\x01 \x01(\x0c\"1\n\x0fSuspensionEntry\x12\x0e\n\x06member\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"2\n\nBatchEntry\x12\x11\n\tstatement\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"1\n\x0eSignalPosition\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x10\n\x08position\x18\x02 \x01(\r\"\x84\x01\n\x0fWithdrawalEntry\x12\x18\n\x10statement_digest\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x34\n\tpositions\x18\x03 \x03(\x0b\x32!.signalexchange.v1.SignalPosition\x12\x0e\n\x06\x65rased\x18\x04 \x01(\x08\"\xb8\x02\n\x0b\x41\x63\x63\x65ssEntry\x12\x0f\n\x07purpose\x18\x01 \x01(\t\x12/\n\x04type\x18\x02 \x01(\x0e\x32!.signalexchange.v1.IdentifierType\x12\r\n\x05\x65poch\x18\x03 \x01(\r\x12\r\n\x05\x61sked\x18\x04 \x01(\r\x12\x0c\n\x04hits\x18\x05 \x01(\x0c\x12\x16\n\x0erequest_digest\x18\x06 \x01(\x0c\x12\x15\n\ranswer_digest\x18\x07 \x01(\x0c\x12\x0e\n\x06scores\x18\x08 \x03(\r\x12\x0e\n\x06\x61\x64vice\x18\t \x03(\r\x12\x0f\n\x07learned\x18\n \x01(\x04\x12\x0f\n\x07matched\x18\x0b \x03(\r\x12\x35\n\nmatched_to\x18\x0c \x01(\x0b\x32!.signalexchange.v1.SignalPosition\x12\x13\n\x0bmatched_day\x18\r \x01(\r\"1\n\rDeliveryEntry\x12\r\n\x05token\x18\x01 \x01(\x0c\x12\x11\n\tsignal_id\x18\x02 \x01(\x0c\"=\n\x0cRefusalEntry\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\r\"5\n\rOutcomesEntry\x12\x11\n\tstatement\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"\xaa\x02\n\nMatchEntry\x12\x10\n\x08match_id\x18\x01 \x01(\x0c\x12\x0f\n\x07pattern\x18\x02 \x01(\r\x12\x0e\n\x06status\x18\x03 \x01(\r\x12\x12\n\nconfidence\x18\x04 \x01(\r\x12\x15\n\rrules_version\x18\x05 \x01(\t\x12\r\n\x05\x61s_of\x18\x06 \x01(\x04\x12\x33\n\x08\x65vidence\x18\x07 \x03(\x0b\x32!.signalexchange.v1.SignalPosition\x12\x0f\n\x07learned\x18\x08 \x01(\x04\x12\x0b\n\x03\x64\x61y\x18\t \x01(\r\x12.\n\x06volume\x18\n \x01(\x0b\x32\x1e.signalexchange.v1.AmountRange\x12,\n\x04gain\x18\x0b \x01(\x0b\x32\x1e.signalexchange.v1.AmountRange\"(\n\x0b\x41mountRange\x12\x0b\n\x03low\x18\x01 \x01(\x04\x12\x0c\n\x04high\x18\x02 \x01(\x04\"H\n\x12MatchDeliveryEntry\x12\x10\n\x08match_id\x18\x01 \x01(\x0c\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12\x10\n\x08subjects\x18\x03 \x01(\x0c\"b\n\x0cOutcomeTally\x12\x0e\n\x06issuer\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x10\n\x08reporter\x18\x03 \x01(\t\x12\x11\n\tconfirmed\x18\x04 \x01(\x04\x12\x0f\n\x07refuted\x18\x05 \x01(\x04\"/\n\rLearnedFactor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08permille\x18\x02 \x01(\r\"\xe9\x01\n\nModelEntry\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12\r\n\x05model\x18\x02 \x01(\t\x12\x17\n\x0frulebook_digest\x18\x03 \x01(\x0c\x12\x30\n\x07tallies\x18\x04 \x03(\x0b\x32\x1f.signalexchange.v1.OutcomeTally\x12\x30\n\x06groups\x18\x05 \x03(\x0b\x32 .signalexchange.v1.LearnedFactor\x12/\n\x05\x63odes\x18\x06 \x03(\x0b\x32 .signalexchange.v1.LearnedFactor\x12\r\n\x05\x61s_of\x18\x07 \x01(\x04\"\x1f\n\x0cOpeningEntry\x12\x0f\n\x07indices\x18\x01 \x03(\x04\"1\n\tCaseEntry\x12\x11\n\tstatement\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"?\n\x11\x43\x61seDeadlineEntry\x12\x0f\n\x07\x63\x61se_id\x18\x01 \x01(\x0c\x12\x0b\n\x03\x64ue\x18\x02 \x01(\x03\x12\x0c\n\x04what\x18\x03 \x01(\t\"P\n\x10\x43\x61seErasureEntry\x12\x18\n\x10statement_digest\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x0f\n\x07\x65ntries\x18\x03 \x03(\x04\"C\n\x0f\x43orrectionEntry\x12\x11\n\tsignal_id\x18\x01 \x01(\x0c\x12\r\n\x05token\x18\x02 \x01(\x0c\x12\x0e\n\x06\x63hange\x18\x03 \x01(\r\"8\n\x10\x43orrectionsEntry\x12\x11\n\tstatement\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"Q\n\x0c\x44isputeEntry\x12\x32\n\x07signals\x18\x01 \x03(\x0b\x32!.signalexchange.v1.SignalPosition\x12\r\n\x05until\x18\x02 \x01(\x03\">\n\x16\x44isclosureRequestEntry\x12\x11\n\tstatement\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"e\n\x17\x44isclosureDecisionEntry\x12\x11\n\tstatement\x18\x01 \x01(\x0c\x12\x37\n\nsignatures\x18\x02 \x03(\x0b\x32#.signalexchange.v1.OfficerSignature\"B\n\x14\x44isclosureFetchEntry\x12\x12\n\nrequest_id\x18\x01 \x01(\x0c\x12\x16\n\x0epackage_digest\x18\x02 \x01(\x0c\">\n\x16\x44isclosureReceiptEntry\x12\x11\n\tstatement\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"A\n\x19\x44isclosureWithdrawalEntry\x12\x11\n\tstatement\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"8\n\x15\x44isclosureExpiryEntry\x12\x12\n\nrequest_id\x18\x01 \x01(\x0c\x12\x0b\n\x03\x64ue\x18\x02 \x01(\x03*\xde\x05\n\tEntryType\x12\x1a\n\x16\x45NTRY_TYPE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45NTRY_TYPE_ROSTER\x10\x01\x12\x19\n\x15\x45NTRY_TYPE_SUSPENSION\x10\x02\x12\x14\n\x10\x45NTRY_TYPE_BATCH\x10\x03\x12\x19\n\x15\x45NTRY_TYPE_WITHDRAWAL\x10\x04\x12\x16\n\x12\x45NTRY_TYPE_LOOK_UP\x10\x05\x12\x1b\n\x17\x45NTRY_TYPE_SUBSCRIPTION\x10\x06\x12\x17\n\x13\x45NTRY_TYPE_DELIVERY\x10\x07\x12\x16\n\x12\x45NTRY_TYPE_REFUSAL\x10\x08\x12\x16\n\x12\x45NTRY_TYPE_OPENING\x10\t\x12\x17\n\x13\x45NTRY_TYPE_OUTCOMES\x10\n\x12\x14\n\x10\x45NTRY_TYPE_MATCH\x10\x0b\x12\x1d\n\x19\x45NTRY_TYPE_MATCH_DELIVERY\x10\x0c\x12\x14\n\x10\x45NTRY_TYPE_MODEL\x10\r\x12\x13\n\x0f\x45NTRY_TYPE_CASE\x10\x0e\x12\x1c\n\x18\x45NTRY_TYPE_CASE_DEADLINE\x10\x0f\x12\x1b\n\x17\x45NTRY_TYPE_CASE_ERASURE\x10\x10\x12\x19\n\x15\x45NTRY_TYPE_CORRECTION\x10\x11\x12\x1a\n\x16\x45NTRY_TYPE_CORRECTIONS\x10\x12\x12!\n\x1d\x45NTRY_TYPE_DISCLOSURE_REQUEST\x10\x13\x12\"\n\x1e\x45NTRY_TYPE_DISCLOSURE_DECISION\x10\x14\x12\x1f\n\x1b\x45NTRY_TYPE_DISCLOSURE_FETCH\x10\x15\x12!\n\x1d\x45NTRY_TYPE_DISCLOSURE_RECEIPT\x10\x16\x12$\n ENTRY_TYPE_DISCLOSURE_WITHDRAWAL\x10\x17\x12 \n\x1c\x45NTRY_TYPE_DISCLOSURE_EXPIRY\x10\x18\x12\x16\n\x12\x45NTRY_TYPE_DISPUTE\x10\x1e\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'signalexchange.v1.log_entry_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ENTRYTYPE']._serialized_start=2084
-  _globals['_ENTRYTYPE']._serialized_end=2583
-  _globals['_ENTRYHEADER']._serialized_start=92
-  _globals['_ENTRYHEADER']._serialized_end=179
-  _globals['_ROSTERENTRY']._serialized_start=181
-  _globals['_ROSTERENTRY']._serialized_end=208
-  _globals['_SUSPENSIONENTRY']._serialized_start=210
-  _globals['_SUSPENSIONENTRY']._serialized_end=259
-  _globals['_BATCHENTRY']._serialized_start=261
-  _globals['_BATCHENTRY']._serialized_end=311
-  _globals['_SIGNALPOSITION']._serialized_start=313
-  _globals['_SIGNALPOSITION']._serialized_end=362
-  _globals['_WITHDRAWALENTRY']._serialized_start=365
-  _globals['_WITHDRAWALENTRY']._serialized_end=497
-  _globals['_ACCESSENTRY']._serialized_start=500
-  _globals['_ACCESSENTRY']._serialized_end=812
-  _globals['_DELIVERYENTRY']._serialized_start=814
-  _globals['_DELIVERYENTRY']._serialized_end=863
-  _globals['_REFUSALENTRY']._serialized_start=865
-  _globals['_REFUSALENTRY']._serialized_end=926
-  _globals['_OUTCOMESENTRY']._serialized_start=928
-  _globals['_OUTCOMESENTRY']._serialized_end=981
-  _globals['_MATCHENTRY']._serialized_start=984
-  _globals['_MATCHENTRY']._serialized_end=1188
-  _globals['_MATCHDELIVERYENTRY']._serialized_start=1190
-  _globals['_MATCHDELIVERYENTRY']._serialized_end=1262
-  _globals['_OUTCOMETALLY']._serialized_start=1264
-  _globals['_OUTCOMETALLY']._serialized_end=1362
-  _globals['_LEARNEDFACTOR']._serialized_start=1364
-  _globals['_LEARNEDFACTOR']._serialized_end=1411
-  _globals['_MODELENTRY']._serialized_start=1414
-  _globals['_MODELENTRY']._serialized_end=1647
-  _globals['_OPENINGENTRY']._serialized_start=1649
-  _globals['_OPENINGENTRY']._serialized_end=1680
-  _globals['_CASEENTRY']._serialized_start=1682
-  _globals['_CASEENTRY']._serialized_end=1807
-  _globals['_CASEDEADLINEENTRY']._serialized_start=1809
-  _globals['_CASEDEADLINEENTRY']._serialized_end=1872
-  _globals['_CASEERASUREENTRY']._serialized_start=1874
-  _globals['_CASEERASUREENTRY']._serialized_end=1954
-  _globals['_CORRECTIONENTRY']._serialized_start=1956
-  _globals['_CORRECTIONENTRY']._serialized_end=2023
-  _globals['_CORRECTIONSENTRY']._serialized_start=2025
-  _globals['_CORRECTIONSENTRY']._serialized_end=2081
+  _globals['_ENTRYTYPE']._serialized_start=2695
+  _globals['_ENTRYTYPE']._serialized_end=3429
+  _globals['_ENTRYHEADER']._serialized_start=136
+  _globals['_ENTRYHEADER']._serialized_end=223
+  _globals['_ROSTERENTRY']._serialized_start=225
+  _globals['_ROSTERENTRY']._serialized_end=252
+  _globals['_SUSPENSIONENTRY']._serialized_start=254
+  _globals['_SUSPENSIONENTRY']._serialized_end=303
+  _globals['_BATCHENTRY']._serialized_start=305
+  _globals['_BATCHENTRY']._serialized_end=355
+  _globals['_SIGNALPOSITION']._serialized_start=357
+  _globals['_SIGNALPOSITION']._serialized_end=406
+  _globals['_WITHDRAWALENTRY']._serialized_start=409
+  _globals['_WITHDRAWALENTRY']._serialized_end=541
+  _globals['_ACCESSENTRY']._serialized_start=544
+  _globals['_ACCESSENTRY']._serialized_end=856
+  _globals['_DELIVERYENTRY']._serialized_start=858
+  _globals['_DELIVERYENTRY']._serialized_end=907
+  _globals['_REFUSALENTRY']._serialized_start=909
+  _globals['_REFUSALENTRY']._serialized_end=970
+  _globals['_OUTCOMESENTRY']._serialized_start=972
+  _globals['_OUTCOMESENTRY']._serialized_end=1025
+  _globals['_MATCHENTRY']._serialized_start=1028
+  _globals['_MATCHENTRY']._serialized_end=1326
+  _globals['_AMOUNTRANGE']._serialized_start=1328
+  _globals['_AMOUNTRANGE']._serialized_end=1368
+  _globals['_MATCHDELIVERYENTRY']._serialized_start=1370
+  _globals['_MATCHDELIVERYENTRY']._serialized_end=1442
+  _globals['_OUTCOMETALLY']._serialized_start=1444
+  _globals['_OUTCOMETALLY']._serialized_end=1542
+  _globals['_LEARNEDFACTOR']._serialized_start=1544
+  _globals['_LEARNEDFACTOR']._serialized_end=1591
+  _globals['_MODELENTRY']._serialized_start=1594
+  _globals['_MODELENTRY']._serialized_end=1827
+  _globals['_OPENINGENTRY']._serialized_start=1829
+  _globals['_OPENINGENTRY']._serialized_end=1860
+  _globals['_CASEENTRY']._serialized_start=1862
+  _globals['_CASEENTRY']._serialized_end=1911
+  _globals['_CASEDEADLINEENTRY']._serialized_start=1913
+  _globals['_CASEDEADLINEENTRY']._serialized_end=1976
+  _globals['_CASEERASUREENTRY']._serialized_start=1978
+  _globals['_CASEERASUREENTRY']._serialized_end=2058
+  _globals['_CORRECTIONENTRY']._serialized_start=2060
+  _globals['_CORRECTIONENTRY']._serialized_end=2127
+  _globals['_CORRECTIONSENTRY']._serialized_start=2129
+  _globals['_CORRECTIONSENTRY']._serialized_end=2185
+  _globals['_DISPUTEENTRY']._serialized_start=2187
+  _globals['_DISPUTEENTRY']._serialized_end=2268
+  _globals['_DISCLOSUREREQUESTENTRY']._serialized_start=2270
+  _globals['_DISCLOSUREREQUESTENTRY']._serialized_end=2332
+  _globals['_DISCLOSUREDECISIONENTRY']._serialized_start=2334
+  _globals['_DISCLOSUREDECISIONENTRY']._serialized_end=2435
+  _globals['_DISCLOSUREFETCHENTRY']._serialized_start=2437
+  _globals['_DISCLOSUREFETCHENTRY']._serialized_end=2503
+  _globals['_DISCLOSURERECEIPTENTRY']._serialized_start=2505
+  _globals['_DISCLOSURERECEIPTENTRY']._serialized_end=2567
+  _globals['_DISCLOSUREWITHDRAWALENTRY']._serialized_start=2569
+  _globals['_DISCLOSUREWITHDRAWALENTRY']._serialized_end=2634
+  _globals['_DISCLOSUREEXPIRYENTRY']._serialized_start=2636
+  _globals['_DISCLOSUREEXPIRYENTRY']._serialized_end=2692
 # @@protoc_insertion_point(module_scope)

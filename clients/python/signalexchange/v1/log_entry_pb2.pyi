@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from signalexchange.v1 import disclosure_service_pb2 as _disclosure_service_pb2
 from signalexchange.v1 import identifier_pb2 as _identifier_pb2
 import builtins as _builtins
 import sys
@@ -64,6 +65,20 @@ class _EntryTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EntryType.V
     """CorrectionEntry."""
     ENTRY_TYPE_CORRECTIONS: _EntryType.ValueType  # 18
     """CorrectionsEntry."""
+    ENTRY_TYPE_DISCLOSURE_REQUEST: _EntryType.ValueType  # 19
+    """DisclosureRequestEntry, once for the requester and once for the member asked; so are those that follow."""
+    ENTRY_TYPE_DISCLOSURE_DECISION: _EntryType.ValueType  # 20
+    """DisclosureDecisionEntry."""
+    ENTRY_TYPE_DISCLOSURE_FETCH: _EntryType.ValueType  # 21
+    """DisclosureFetchEntry."""
+    ENTRY_TYPE_DISCLOSURE_RECEIPT: _EntryType.ValueType  # 22
+    """DisclosureReceiptEntry."""
+    ENTRY_TYPE_DISCLOSURE_WITHDRAWAL: _EntryType.ValueType  # 23
+    """DisclosureWithdrawalEntry."""
+    ENTRY_TYPE_DISCLOSURE_EXPIRY: _EntryType.ValueType  # 24
+    """DisclosureExpiryEntry."""
+    ENTRY_TYPE_DISPUTE: _EntryType.ValueType  # 30
+    """DisputeEntry."""
 
 class EntryType(_EntryType, metaclass=_EntryTypeEnumTypeWrapper):
     """EntryType says which message an entry's payload is."""
@@ -106,6 +121,20 @@ ENTRY_TYPE_CORRECTION: EntryType.ValueType  # 17
 """CorrectionEntry."""
 ENTRY_TYPE_CORRECTIONS: EntryType.ValueType  # 18
 """CorrectionsEntry."""
+ENTRY_TYPE_DISCLOSURE_REQUEST: EntryType.ValueType  # 19
+"""DisclosureRequestEntry, once for the requester and once for the member asked; so are those that follow."""
+ENTRY_TYPE_DISCLOSURE_DECISION: EntryType.ValueType  # 20
+"""DisclosureDecisionEntry."""
+ENTRY_TYPE_DISCLOSURE_FETCH: EntryType.ValueType  # 21
+"""DisclosureFetchEntry."""
+ENTRY_TYPE_DISCLOSURE_RECEIPT: EntryType.ValueType  # 22
+"""DisclosureReceiptEntry."""
+ENTRY_TYPE_DISCLOSURE_WITHDRAWAL: EntryType.ValueType  # 23
+"""DisclosureWithdrawalEntry."""
+ENTRY_TYPE_DISCLOSURE_EXPIRY: EntryType.ValueType  # 24
+"""DisclosureExpiryEntry."""
+ENTRY_TYPE_DISPUTE: EntryType.ValueType  # 30
+"""DisputeEntry."""
 Global___EntryType: _TypeAlias = EntryType  # noqa: Y015
 
 @_typing.final
@@ -462,6 +491,8 @@ class MatchEntry(_message.Message):
     EVIDENCE_FIELD_NUMBER: _builtins.int
     LEARNED_FIELD_NUMBER: _builtins.int
     DAY_FIELD_NUMBER: _builtins.int
+    VOLUME_FIELD_NUMBER: _builtins.int
+    GAIN_FIELD_NUMBER: _builtins.int
     match_id: _builtins.bytes
     """Random, 16 bytes."""
     pattern: _builtins.int
@@ -484,6 +515,14 @@ class MatchEntry(_message.Message):
     def evidence(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignalPosition]:
         """Where its evidence stands; what was there before and is not repeated no longer counts."""
 
+    @_builtins.property
+    def volume(self) -> Global___AmountRange:
+        """What the evidence tells of the money moved; not set in entries made before it was recorded."""
+
+    @_builtins.property
+    def gain(self) -> Global___AmountRange:
+        """What it tells of the money that did not come back; not set in entries made before it was recorded."""
+
     def __init__(
         self,
         *,
@@ -496,14 +535,42 @@ class MatchEntry(_message.Message):
         evidence: _abc.Iterable[Global___SignalPosition] | None = ...,
         learned: _builtins.int = ...,
         day: _builtins.int = ...,
+        volume: Global___AmountRange | None = ...,
+        gain: Global___AmountRange | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["gain", b"gain", "volume", b"volume"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "confidence", b"confidence", "day", b"day", "evidence", b"evidence", "learned", b"learned", "match_id", b"match_id", "pattern", b"pattern", "rules_version", b"rules_version", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "confidence", b"confidence", "day", b"day", "evidence", b"evidence", "gain", b"gain", "learned", b"learned", "match_id", b"match_id", "pattern", b"pattern", "rules_version", b"rules_version", "status", b"status", "volume", b"volume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MatchEntry: _TypeAlias = MatchEntry  # noqa: Y015
+
+@_typing.final
+class AmountRange(_message.Message):
+    """AmountRange is a range of amounts in CNY, as wide as the bands that were reported leave it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    low: _builtins.int
+    """At least so much, rounded down."""
+    high: _builtins.int
+    """At most so much, rounded up."""
+    def __init__(
+        self,
+        *,
+        low: _builtins.int = ...,
+        high: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["high", b"high", "low", b"low"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AmountRange: _TypeAlias = AmountRange  # noqa: Y015
 
 @_typing.final
 class MatchDeliveryEntry(_message.Message):
@@ -685,29 +752,19 @@ class CaseEntry(_message.Message):
 
     STATEMENT_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
-    SIGNALS_FIELD_NUMBER: _builtins.int
-    DISPUTED_UNTIL_FIELD_NUMBER: _builtins.int
     statement: _builtins.bytes
     """The serialised CaseStatement."""
     signature: _builtins.bytes
     """The officer's signature."""
-    disputed_until: _builtins.int
-    """Of an appeal: until when they stay disputed at most; Unix seconds."""
-    @_builtins.property
-    def signals(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignalPosition]:
-        """Of an appeal: where the signals stand that it disputes. Of its decision: where those stand whose dispute ended."""
-
     def __init__(
         self,
         *,
         statement: _builtins.bytes = ...,
         signature: _builtins.bytes = ...,
-        signals: _abc.Iterable[Global___SignalPosition] | None = ...,
-        disputed_until: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["disputed_until", b"disputed_until", "signals", b"signals", "signature", b"signature", "statement", b"statement"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["signature", b"signature", "statement", b"statement"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -832,3 +889,191 @@ class CorrectionsEntry(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CorrectionsEntry: _TypeAlias = CorrectionsEntry  # noqa: Y015
+
+@_typing.final
+class DisputeEntry(_message.Message):
+    """DisputeEntry records until when appeals dispute signals. It names no case and concerns no member alone: where
+    another's signals stand is for auditors.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGNALS_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    until: _builtins.int
+    """Until when: Unix seconds; 0 where no appeal disputes them any more."""
+    @_builtins.property
+    def signals(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignalPosition]:
+        """Where the signals stand, ascending."""
+
+    def __init__(
+        self,
+        *,
+        signals: _abc.Iterable[Global___SignalPosition] | None = ...,
+        until: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["signals", b"signals", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DisputeEntry: _TypeAlias = DisputeEntry  # noqa: Y015
+
+@_typing.final
+class DisclosureRequestEntry(_message.Message):
+    """DisclosureRequestEntry puts a request to a member on the log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATEMENT_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    statement: _builtins.bytes
+    """The serialised DisclosureRequestStatement."""
+    signature: _builtins.bytes
+    """The signature of the requester's officer."""
+    def __init__(
+        self,
+        *,
+        statement: _builtins.bytes = ...,
+        signature: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["signature", b"signature", "statement", b"statement"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DisclosureRequestEntry: _TypeAlias = DisclosureRequestEntry  # noqa: Y015
+
+@_typing.final
+class DisclosureDecisionEntry(_message.Message):
+    """DisclosureDecisionEntry puts a member's decision on the log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATEMENT_FIELD_NUMBER: _builtins.int
+    SIGNATURES_FIELD_NUMBER: _builtins.int
+    statement: _builtins.bytes
+    """The serialised DisclosureDecisionStatement."""
+    @_builtins.property
+    def signatures(self) -> _containers.RepeatedCompositeFieldContainer[_disclosure_service_pb2.OfficerSignature]:
+        """Two, of different officers of the member's."""
+
+    def __init__(
+        self,
+        *,
+        statement: _builtins.bytes = ...,
+        signatures: _abc.Iterable[_disclosure_service_pb2.OfficerSignature] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["signatures", b"signatures", "statement", b"statement"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DisclosureDecisionEntry: _TypeAlias = DisclosureDecisionEntry  # noqa: Y015
+
+@_typing.final
+class DisclosureFetchEntry(_message.Message):
+    """DisclosureFetchEntry records that the requester fetched the sealed package for the first time."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PACKAGE_DIGEST_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.bytes
+    """The request."""
+    package_digest: _builtins.bytes
+    """SHA-256 of the sealed package."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.bytes = ...,
+        package_digest: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["package_digest", b"package_digest", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DisclosureFetchEntry: _TypeAlias = DisclosureFetchEntry  # noqa: Y015
+
+@_typing.final
+class DisclosureReceiptEntry(_message.Message):
+    """DisclosureReceiptEntry puts the requester's receipt on the log; the package is gone from the hub."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATEMENT_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    statement: _builtins.bytes
+    """The serialised DisclosureReceiptStatement."""
+    signature: _builtins.bytes
+    """The signature of the requester's officer."""
+    def __init__(
+        self,
+        *,
+        statement: _builtins.bytes = ...,
+        signature: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["signature", b"signature", "statement", b"statement"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DisclosureReceiptEntry: _TypeAlias = DisclosureReceiptEntry  # noqa: Y015
+
+@_typing.final
+class DisclosureWithdrawalEntry(_message.Message):
+    """DisclosureWithdrawalEntry records that the requester took its request back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATEMENT_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    statement: _builtins.bytes
+    """The serialised DisclosureWithdrawalStatement."""
+    signature: _builtins.bytes
+    """The signature of the requester's officer."""
+    def __init__(
+        self,
+        *,
+        statement: _builtins.bytes = ...,
+        signature: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["signature", b"signature", "statement", b"statement"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DisclosureWithdrawalEntry: _TypeAlias = DisclosureWithdrawalEntry  # noqa: Y015
+
+@_typing.final
+class DisclosureExpiryEntry(_message.Message):
+    """DisclosureExpiryEntry records that a disclosure expired."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    DUE_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.bytes
+    """The request."""
+    due: _builtins.int
+    """When it was due: Unix seconds."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.bytes = ...,
+        due: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["due", b"due", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DisclosureExpiryEntry: _TypeAlias = DisclosureExpiryEntry  # noqa: Y015

@@ -23,48 +23,53 @@ _sym_db = _symbol_database.Default()
 
 
 from signalexchange.v1 import identifier_pb2 as signalexchange_dot_v1_dot_identifier__pb2
+from signalexchange.v1 import notice_service_pb2 as signalexchange_dot_v1_dot_notice__service__pb2
 from signalexchange.v1 import signal_service_pb2 as signalexchange_dot_v1_dot_signal__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%signalexchange/v1/match_service.proto\x12\x11signalexchange.v1\x1a\"signalexchange/v1/identifier.proto\x1a&signalexchange/v1/signal_service.proto\"\x95\x01\n\x0cMatchSubject\x12.\n\x05token\x18\x01 \x01(\x0b\x32\x1f.signalexchange.v1.SubjectToken\x12*\n\x04part\x18\x02 \x01(\x0e\x32\x1c.signalexchange.v1.MatchPart\x12)\n\x06\x61\x64vice\x18\x03 \x01(\x0e\x32\x19.signalexchange.v1.Action\"X\n\x0bMatchFactor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12;\n\x0c\x63ontribution\x18\x02 \x01(\x0e\x32%.signalexchange.v1.ContributionBucket\"\xcd\x03\n\x05Match\x12\x10\n\x08match_id\x18\x01 \x01(\x0c\x12+\n\x07pattern\x18\x02 \x01(\x0e\x32\x1a.signalexchange.v1.Pattern\x12.\n\x06status\x18\x03 \x01(\x0e\x32\x1e.signalexchange.v1.MatchStatus\x12\x0e\n\x06groups\x18\x04 \x01(\r\x12+\n\x05kinds\x18\x05 \x03(\x0e\x32\x1c.signalexchange.v1.PartyKind\x12\x0c\n\x04\x64\x61ys\x18\x06 \x01(\r\x12\x14\n\x0ctotal_digits\x18\x07 \x01(\r\x12\x12\n\nsignal_ids\x18\x08 \x03(\x0c\x12\x31\n\x08subjects\x18\t \x03(\x0b\x32\x1f.signalexchange.v1.MatchSubject\x12\x12\n\nconfidence\x18\n \x01(\r\x12/\n\x07\x66\x61\x63tors\x18\x0b \x03(\x0b\x32\x1e.signalexchange.v1.MatchFactor\x12)\n\x06\x61\x64vice\x18\x0c \x01(\x0e\x32\x19.signalexchange.v1.Action\x12\x14\n\x0chuman_review\x18\r \x01(\x08\x12\x10\n\x08\x66ound_on\x18\x0e \x01(\x03\x12\x15\n\rrules_version\x18\x0f \x01(\t\"#\n\x0fGetMatchRequest\x12\x10\n\x08match_id\x18\x01 \x01(\x0c\";\n\x10GetMatchResponse\x12\'\n\x05match\x18\x01 \x01(\x0b\x32\x18.signalexchange.v1.Match\"k\n\x12ListMatchesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\x0c\x12.\n\x06status\x18\x03 \x01(\x0e\x32\x1e.signalexchange.v1.MatchStatus\"Y\n\x13ListMatchesResponse\x12)\n\x07matches\x18\x01 \x03(\x0b\x32\x18.signalexchange.v1.Match\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\x0c\"+\n\x13WatchMatchesRequest\x12\x14\n\x0cresume_token\x18\x01 \x01(\x0c\"U\n\x14WatchMatchesResponse\x12\x14\n\x0cresume_token\x18\x01 \x01(\x0c\x12\'\n\x05match\x18\x02 \x01(\x0b\x32\x18.signalexchange.v1.Match\"<\n\x13ListSetAsideRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\x0c\"\x81\x01\n\rSetAsideValue\x12.\n\x05token\x18\x01 \x01(\x0b\x32\x1f.signalexchange.v1.SubjectToken\x12\x31\n\x06reason\x18\x02 \x01(\x0e\x32!.signalexchange.v1.SetAsideReason\x12\r\n\x05limit\x18\x03 \x01(\r\"a\n\x14ListSetAsideResponse\x12\x30\n\x06values\x18\x01 \x03(\x0b\x32 .signalexchange.v1.SetAsideValue\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\x0c*\xde\x01\n\x07Pattern\x12\x17\n\x13PATTERN_UNSPECIFIED\x10\x00\x12\x16\n\x12PATTERN_FUNDS_LOOP\x10\x01\x12\x17\n\x13PATTERN_REFUND_LOOP\x10\x02\x12\x16\n\x12PATTERN_PAYER_RING\x10\x03\x12\x1c\n\x18PATTERN_MERCHANT_HOPPING\x10\x04\x12\x1d\n\x19PATTERN_REPAY_AND_RESPEND\x10\x05\x12\x14\n\x10PATTERN_BUST_OUT\x10\x06\x12\x1e\n\x1aPATTERN_COLLECTING_ACCOUNT\x10\x07*\x92\x01\n\x0bMatchStatus\x12\x1c\n\x18MATCH_STATUS_UNSPECIFIED\x10\x00\x12\x15\n\x11MATCH_STATUS_OPEN\x10\x01\x12\x1a\n\x16MATCH_STATUS_CONFIRMED\x10\x02\x12\x18\n\x14MATCH_STATUS_REFUTED\x10\x03\x12\x18\n\x14MATCH_STATUS_EXPIRED\x10\x04*n\n\tMatchPart\x12\x1a\n\x16MATCH_PART_UNSPECIFIED\x10\x00\x12\x14\n\x10MATCH_PART_PAYER\x10\x01\x12\x17\n\x13MATCH_PART_MERCHANT\x10\x02\x12\x16\n\x12MATCH_PART_ACCOUNT\x10\x03*r\n\x0eSetAsideReason\x12 \n\x1cSET_ASIDE_REASON_UNSPECIFIED\x10\x00\x12\x1b\n\x17SET_ASIDE_REASON_DEGREE\x10\x01\x12!\n\x1dSET_ASIDE_REASON_KNOWN_SHARED\x10\x02\x32\x85\x03\n\x0cMatchService\x12S\n\x08GetMatch\x12\".signalexchange.v1.GetMatchRequest\x1a#.signalexchange.v1.GetMatchResponse\x12\\\n\x0bListMatches\x12%.signalexchange.v1.ListMatchesRequest\x1a&.signalexchange.v1.ListMatchesResponse\x12\x61\n\x0cWatchMatches\x12&.signalexchange.v1.WatchMatchesRequest\x1a\'.signalexchange.v1.WatchMatchesResponse0\x01\x12_\n\x0cListSetAside\x12&.signalexchange.v1.ListSetAsideRequest\x1a\'.signalexchange.v1.ListSetAsideResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%signalexchange/v1/match_service.proto\x12\x11signalexchange.v1\x1a\"signalexchange/v1/identifier.proto\x1a&signalexchange/v1/notice_service.proto\x1a&signalexchange/v1/signal_service.proto\"\x95\x01\n\x0cMatchSubject\x12.\n\x05token\x18\x01 \x01(\x0b\x32\x1f.signalexchange.v1.SubjectToken\x12*\n\x04part\x18\x02 \x01(\x0e\x32\x1c.signalexchange.v1.MatchPart\x12)\n\x06\x61\x64vice\x18\x03 \x01(\x0e\x32\x19.signalexchange.v1.Action\"X\n\x0bMatchFactor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12;\n\x0c\x63ontribution\x18\x02 \x01(\x0e\x32%.signalexchange.v1.ContributionBucket\"\xae\x04\n\x05Match\x12\x10\n\x08match_id\x18\x01 \x01(\x0c\x12+\n\x07pattern\x18\x02 \x01(\x0e\x32\x1a.signalexchange.v1.Pattern\x12.\n\x06status\x18\x03 \x01(\x0e\x32\x1e.signalexchange.v1.MatchStatus\x12\x0e\n\x06groups\x18\x04 \x01(\r\x12+\n\x05kinds\x18\x05 \x03(\x0e\x32\x1c.signalexchange.v1.PartyKind\x12\x0c\n\x04\x64\x61ys\x18\x06 \x01(\r\x12\x14\n\x0ctotal_digits\x18\x07 \x01(\r\x12\x12\n\nsignal_ids\x18\x08 \x03(\x0c\x12\x31\n\x08subjects\x18\t \x03(\x0b\x32\x1f.signalexchange.v1.MatchSubject\x12\x12\n\nconfidence\x18\n \x01(\r\x12/\n\x07\x66\x61\x63tors\x18\x0b \x03(\x0b\x32\x1e.signalexchange.v1.MatchFactor\x12)\n\x06\x61\x64vice\x18\x0c \x01(\x0e\x32\x19.signalexchange.v1.Action\x12\x14\n\x0chuman_review\x18\r \x01(\x08\x12\x10\n\x08\x66ound_on\x18\x0e \x01(\x03\x12\x15\n\rrules_version\x18\x0f \x01(\t\x12\x13\n\x0bnotice_code\x18\x10 \x01(\t\x12\x13\n\x0bgain_digits\x18\x11 \x01(\r\x12\x35\n\nthresholds\x18\x12 \x03(\x0b\x32!.signalexchange.v1.MatchThreshold\"\xb9\x01\n\x0eMatchThreshold\x12\x0f\n\x07statute\x18\x01 \x01(\t\x12\x30\n\x07\x63ounter\x18\x02 \x01(\x0e\x32\x1f.signalexchange.v1.LegalCounter\x12,\n\x05level\x18\x03 \x01(\x0e\x32\x1d.signalexchange.v1.LegalLevel\x12\x36\n\x08standing\x18\x04 \x01(\x0e\x32$.signalexchange.v1.ThresholdStanding\"#\n\x0fGetMatchRequest\x12\x10\n\x08match_id\x18\x01 \x01(\x0c\";\n\x10GetMatchResponse\x12\'\n\x05match\x18\x01 \x01(\x0b\x32\x18.signalexchange.v1.Match\"k\n\x12ListMatchesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\x0c\x12.\n\x06status\x18\x03 \x01(\x0e\x32\x1e.signalexchange.v1.MatchStatus\"Y\n\x13ListMatchesResponse\x12)\n\x07matches\x18\x01 \x03(\x0b\x32\x18.signalexchange.v1.Match\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\x0c\"+\n\x13WatchMatchesRequest\x12\x14\n\x0cresume_token\x18\x01 \x01(\x0c\"U\n\x14WatchMatchesResponse\x12\x14\n\x0cresume_token\x18\x01 \x01(\x0c\x12\'\n\x05match\x18\x02 \x01(\x0b\x32\x18.signalexchange.v1.Match\"<\n\x13ListSetAsideRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\x0c\"\x81\x01\n\rSetAsideValue\x12.\n\x05token\x18\x01 \x01(\x0b\x32\x1f.signalexchange.v1.SubjectToken\x12\x31\n\x06reason\x18\x02 \x01(\x0e\x32!.signalexchange.v1.SetAsideReason\x12\r\n\x05limit\x18\x03 \x01(\r\"a\n\x14ListSetAsideResponse\x12\x30\n\x06values\x18\x01 \x03(\x0b\x32 .signalexchange.v1.SetAsideValue\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\x0c*\xde\x01\n\x07Pattern\x12\x17\n\x13PATTERN_UNSPECIFIED\x10\x00\x12\x16\n\x12PATTERN_FUNDS_LOOP\x10\x01\x12\x17\n\x13PATTERN_REFUND_LOOP\x10\x02\x12\x16\n\x12PATTERN_PAYER_RING\x10\x03\x12\x1c\n\x18PATTERN_MERCHANT_HOPPING\x10\x04\x12\x1d\n\x19PATTERN_REPAY_AND_RESPEND\x10\x05\x12\x14\n\x10PATTERN_BUST_OUT\x10\x06\x12\x1e\n\x1aPATTERN_COLLECTING_ACCOUNT\x10\x07*\x92\x01\n\x0bMatchStatus\x12\x1c\n\x18MATCH_STATUS_UNSPECIFIED\x10\x00\x12\x15\n\x11MATCH_STATUS_OPEN\x10\x01\x12\x1a\n\x16MATCH_STATUS_CONFIRMED\x10\x02\x12\x18\n\x14MATCH_STATUS_REFUTED\x10\x03\x12\x18\n\x14MATCH_STATUS_EXPIRED\x10\x04*n\n\tMatchPart\x12\x1a\n\x16MATCH_PART_UNSPECIFIED\x10\x00\x12\x14\n\x10MATCH_PART_PAYER\x10\x01\x12\x17\n\x13MATCH_PART_MERCHANT\x10\x02\x12\x16\n\x12MATCH_PART_ACCOUNT\x10\x03*}\n\x11ThresholdStanding\x12\"\n\x1eTHRESHOLD_STANDING_UNSPECIFIED\x10\x00\x12\x1c\n\x18THRESHOLD_STANDING_BELOW\x10\x01\x12&\n\"THRESHOLD_STANDING_MAY_HAVE_PASSED\x10\x02*r\n\x0eSetAsideReason\x12 \n\x1cSET_ASIDE_REASON_UNSPECIFIED\x10\x00\x12\x1b\n\x17SET_ASIDE_REASON_DEGREE\x10\x01\x12!\n\x1dSET_ASIDE_REASON_KNOWN_SHARED\x10\x02\x32\x85\x03\n\x0cMatchService\x12S\n\x08GetMatch\x12\".signalexchange.v1.GetMatchRequest\x1a#.signalexchange.v1.GetMatchResponse\x12\\\n\x0bListMatches\x12%.signalexchange.v1.ListMatchesRequest\x1a&.signalexchange.v1.ListMatchesResponse\x12\x61\n\x0cWatchMatches\x12&.signalexchange.v1.WatchMatchesRequest\x1a\'.signalexchange.v1.WatchMatchesResponse0\x01\x12_\n\x0cListSetAside\x12&.signalexchange.v1.ListSetAsideRequest\x1a\'.signalexchange.v1.ListSetAsideResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'signalexchange.v1.match_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PATTERN']._serialized_start=1566
-  _globals['_PATTERN']._serialized_end=1788
-  _globals['_MATCHSTATUS']._serialized_start=1791
-  _globals['_MATCHSTATUS']._serialized_end=1937
-  _globals['_MATCHPART']._serialized_start=1939
-  _globals['_MATCHPART']._serialized_end=2049
-  _globals['_SETASIDEREASON']._serialized_start=2051
-  _globals['_SETASIDEREASON']._serialized_end=2165
-  _globals['_MATCHSUBJECT']._serialized_start=137
-  _globals['_MATCHSUBJECT']._serialized_end=286
-  _globals['_MATCHFACTOR']._serialized_start=288
-  _globals['_MATCHFACTOR']._serialized_end=376
-  _globals['_MATCH']._serialized_start=379
-  _globals['_MATCH']._serialized_end=840
-  _globals['_GETMATCHREQUEST']._serialized_start=842
-  _globals['_GETMATCHREQUEST']._serialized_end=877
-  _globals['_GETMATCHRESPONSE']._serialized_start=879
-  _globals['_GETMATCHRESPONSE']._serialized_end=938
-  _globals['_LISTMATCHESREQUEST']._serialized_start=940
-  _globals['_LISTMATCHESREQUEST']._serialized_end=1047
-  _globals['_LISTMATCHESRESPONSE']._serialized_start=1049
-  _globals['_LISTMATCHESRESPONSE']._serialized_end=1138
-  _globals['_WATCHMATCHESREQUEST']._serialized_start=1140
-  _globals['_WATCHMATCHESREQUEST']._serialized_end=1183
-  _globals['_WATCHMATCHESRESPONSE']._serialized_start=1185
-  _globals['_WATCHMATCHESRESPONSE']._serialized_end=1270
-  _globals['_LISTSETASIDEREQUEST']._serialized_start=1272
-  _globals['_LISTSETASIDEREQUEST']._serialized_end=1332
-  _globals['_SETASIDEVALUE']._serialized_start=1335
-  _globals['_SETASIDEVALUE']._serialized_end=1464
-  _globals['_LISTSETASIDERESPONSE']._serialized_start=1466
-  _globals['_LISTSETASIDERESPONSE']._serialized_end=1563
-  _globals['_MATCHSERVICE']._serialized_start=2168
-  _globals['_MATCHSERVICE']._serialized_end=2557
+  _globals['_PATTERN']._serialized_start=1891
+  _globals['_PATTERN']._serialized_end=2113
+  _globals['_MATCHSTATUS']._serialized_start=2116
+  _globals['_MATCHSTATUS']._serialized_end=2262
+  _globals['_MATCHPART']._serialized_start=2264
+  _globals['_MATCHPART']._serialized_end=2374
+  _globals['_THRESHOLDSTANDING']._serialized_start=2376
+  _globals['_THRESHOLDSTANDING']._serialized_end=2501
+  _globals['_SETASIDEREASON']._serialized_start=2503
+  _globals['_SETASIDEREASON']._serialized_end=2617
+  _globals['_MATCHSUBJECT']._serialized_start=177
+  _globals['_MATCHSUBJECT']._serialized_end=326
+  _globals['_MATCHFACTOR']._serialized_start=328
+  _globals['_MATCHFACTOR']._serialized_end=416
+  _globals['_MATCH']._serialized_start=419
+  _globals['_MATCH']._serialized_end=977
+  _globals['_MATCHTHRESHOLD']._serialized_start=980
+  _globals['_MATCHTHRESHOLD']._serialized_end=1165
+  _globals['_GETMATCHREQUEST']._serialized_start=1167
+  _globals['_GETMATCHREQUEST']._serialized_end=1202
+  _globals['_GETMATCHRESPONSE']._serialized_start=1204
+  _globals['_GETMATCHRESPONSE']._serialized_end=1263
+  _globals['_LISTMATCHESREQUEST']._serialized_start=1265
+  _globals['_LISTMATCHESREQUEST']._serialized_end=1372
+  _globals['_LISTMATCHESRESPONSE']._serialized_start=1374
+  _globals['_LISTMATCHESRESPONSE']._serialized_end=1463
+  _globals['_WATCHMATCHESREQUEST']._serialized_start=1465
+  _globals['_WATCHMATCHESREQUEST']._serialized_end=1508
+  _globals['_WATCHMATCHESRESPONSE']._serialized_start=1510
+  _globals['_WATCHMATCHESRESPONSE']._serialized_end=1595
+  _globals['_LISTSETASIDEREQUEST']._serialized_start=1597
+  _globals['_LISTSETASIDEREQUEST']._serialized_end=1657
+  _globals['_SETASIDEVALUE']._serialized_start=1660
+  _globals['_SETASIDEVALUE']._serialized_end=1789
+  _globals['_LISTSETASIDERESPONSE']._serialized_start=1791
+  _globals['_LISTSETASIDERESPONSE']._serialized_end=1888
+  _globals['_MATCHSERVICE']._serialized_start=2620
+  _globals['_MATCHSERVICE']._serialized_end=3009
 # @@protoc_insertion_point(module_scope)

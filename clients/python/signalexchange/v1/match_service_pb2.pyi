@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from signalexchange.v1 import identifier_pb2 as _identifier_pb2
+from signalexchange.v1 import notice_service_pb2 as _notice_service_pb2
 from signalexchange.v1 import signal_service_pb2 as _signal_service_pb2
 import builtins as _builtins
 import sys
@@ -125,6 +126,30 @@ MATCH_PART_ACCOUNT: MatchPart.ValueType  # 3
 """An account between them."""
 Global___MatchPart: _TypeAlias = MatchPart  # noqa: Y015
 
+class _ThresholdStanding:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ThresholdStandingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ThresholdStanding.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    THRESHOLD_STANDING_UNSPECIFIED: _ThresholdStanding.ValueType  # 0
+    """Never sent."""
+    THRESHOLD_STANDING_BELOW: _ThresholdStanding.ValueType  # 1
+    """The whole range is below it."""
+    THRESHOLD_STANDING_MAY_HAVE_PASSED: _ThresholdStanding.ValueType  # 2
+    """The range reaches it: it may have been passed. Whether it has, and by whom, is for a court."""
+
+class ThresholdStanding(_ThresholdStanding, metaclass=_ThresholdStandingEnumTypeWrapper):
+    """ThresholdStanding says where a range of amounts stands towards a threshold."""
+
+THRESHOLD_STANDING_UNSPECIFIED: ThresholdStanding.ValueType  # 0
+"""Never sent."""
+THRESHOLD_STANDING_BELOW: ThresholdStanding.ValueType  # 1
+"""The whole range is below it."""
+THRESHOLD_STANDING_MAY_HAVE_PASSED: ThresholdStanding.ValueType  # 2
+"""The range reaches it: it may have been passed. Whether it has, and by whom, is for a court."""
+Global___ThresholdStanding: _TypeAlias = ThresholdStanding  # noqa: Y015
+
 class _SetAsideReason:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -232,6 +257,9 @@ class Match(_message.Message):
     HUMAN_REVIEW_FIELD_NUMBER: _builtins.int
     FOUND_ON_FIELD_NUMBER: _builtins.int
     RULES_VERSION_FIELD_NUMBER: _builtins.int
+    NOTICE_CODE_FIELD_NUMBER: _builtins.int
+    GAIN_DIGITS_FIELD_NUMBER: _builtins.int
+    THRESHOLDS_FIELD_NUMBER: _builtins.int
     match_id: _builtins.bytes
     """Random, 16 bytes."""
     pattern: Global___Pattern.ValueType
@@ -258,6 +286,12 @@ class Match(_message.Message):
     """When it was found: Unix seconds, a multiple of 86,400."""
     rules_version: _builtins.str
     """Version of the matching rules."""
+    notice_code: _builtins.str
+    """The customer notice that goes with the advice."""
+    gain_digits: _builtins.int
+    """Decimal digits of what did not come back of the money, in CNY, as fees: of facts as in total_digits, where they
+    show both what was sent and what came back; 0 for none. Nothing that the caller adds moves it.
+    """
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_identifier_pb2.PartyKind.ValueType]:
         """Kinds of institutions that reported parts of it; only such as have at least three groups among the members."""
@@ -273,6 +307,12 @@ class Match(_message.Message):
     @_builtins.property
     def factors(self) -> _containers.RepeatedCompositeFieldContainer[Global___MatchFactor]:
         """What the confidence is made of, in this order: pattern, groups, repetition, rarity, reliability."""
+
+    @_builtins.property
+    def thresholds(self) -> _containers.RepeatedCompositeFieldContainer[Global___MatchThreshold]:
+        """Where total_digits and gain_digits stand towards the amounts of LegalFact.thresholds: computed from these two and
+        nothing else, and never a verdict. Empty where both are 0.
+        """
 
     def __init__(
         self,
@@ -292,14 +332,51 @@ class Match(_message.Message):
         human_review: _builtins.bool = ...,
         found_on: _builtins.int = ...,
         rules_version: _builtins.str = ...,
+        notice_code: _builtins.str = ...,
+        gain_digits: _builtins.int = ...,
+        thresholds: _abc.Iterable[Global___MatchThreshold] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "confidence", b"confidence", "days", b"days", "factors", b"factors", "found_on", b"found_on", "groups", b"groups", "human_review", b"human_review", "kinds", b"kinds", "match_id", b"match_id", "pattern", b"pattern", "rules_version", b"rules_version", "signal_ids", b"signal_ids", "status", b"status", "subjects", b"subjects", "total_digits", b"total_digits"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "confidence", b"confidence", "days", b"days", "factors", b"factors", "found_on", b"found_on", "gain_digits", b"gain_digits", "groups", b"groups", "human_review", b"human_review", "kinds", b"kinds", "match_id", b"match_id", "notice_code", b"notice_code", "pattern", b"pattern", "rules_version", b"rules_version", "signal_ids", b"signal_ids", "status", b"status", "subjects", b"subjects", "thresholds", b"thresholds", "total_digits", b"total_digits"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Match: _TypeAlias = Match  # noqa: Y015
+
+@_typing.final
+class MatchThreshold(_message.Message):
+    """MatchThreshold is where a match stands towards one threshold of the law."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUTE_FIELD_NUMBER: _builtins.int
+    COUNTER_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    STANDING_FIELD_NUMBER: _builtins.int
+    statute: _builtins.str
+    """Id of the LegalFact."""
+    counter: _notice_service_pb2.LegalCounter.ValueType
+    """What is counted."""
+    level: _notice_service_pb2.LegalLevel.ValueType
+    """What it stands for."""
+    standing: Global___ThresholdStanding.ValueType
+    """Where the range stands."""
+    def __init__(
+        self,
+        *,
+        statute: _builtins.str = ...,
+        counter: _notice_service_pb2.LegalCounter.ValueType = ...,
+        level: _notice_service_pb2.LegalLevel.ValueType = ...,
+        standing: Global___ThresholdStanding.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counter", b"counter", "level", b"level", "standing", b"standing", "statute", b"statute"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MatchThreshold: _TypeAlias = MatchThreshold  # noqa: Y015
 
 @_typing.final
 class GetMatchRequest(_message.Message):

@@ -140,7 +140,7 @@ class _SignalChangeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SignalCh
     above AUTHENTICATE.
     """
     SIGNAL_CHANGE_UPHELD: _SignalChange.ValueType  # 5
-    """Its issuer answered the dispute and stands by it."""
+    """The dispute ended: its issuer answered it and stands by the signal, or an appeal was decided or its time is over."""
     SIGNAL_CHANGE_REFUTED: _SignalChange.ValueType  # 6
     """Its issuer's group refuted it: it no longer counts."""
 
@@ -160,7 +160,7 @@ SIGNAL_CHANGE_DISPUTED: SignalChange.ValueType  # 4
 above AUTHENTICATE.
 """
 SIGNAL_CHANGE_UPHELD: SignalChange.ValueType  # 5
-"""Its issuer answered the dispute and stands by it."""
+"""The dispute ended: its issuer answered it and stands by the signal, or an appeal was decided or its time is over."""
 SIGNAL_CHANGE_REFUTED: SignalChange.ValueType  # 6
 """Its issuer's group refuted it: it no longer counts."""
 Global___SignalChange: _TypeAlias = SignalChange  # noqa: Y015
