@@ -31,7 +31,7 @@ from exchange.domain.store import Store
 from exchange.usecases.case_deadlines import pass_deadlines
 from exchange.usecases.disputes import Disputes, evidence_naming
 from exchange.usecases.exchange import Exchange
-from exchange.usecases.grounds import Grounds, check_reason, own_subjects
+from exchange.usecases.grounds import Grounds, check_notice, check_reason, own_subjects
 from exchange.usecases.officers import officer_key
 from exchange.usecases.outcomes import ReportOutcomes, prepare
 from exchange.usecases.proceedings import Kept, Recorded, row_of, unknown_case
@@ -200,6 +200,7 @@ class RecordStep(Change[RecordStepResponse]):
         if kept.row is not None and 0 < kept.row.due < now:
             raise unavailable("a deadline has just passed; repeat the step")
         check_reason(self._exchange, statement.reason)
+        check_notice(statement)
         self._grounds.check_evidence(self._party, statement)
         if statement.HasField("open"):
             self._grounds.check_opening(

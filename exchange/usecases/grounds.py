@@ -8,6 +8,8 @@ that the member was never told of is as unknown to it as if there were none.
 from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple, Self
 
+from signalexchange.notices import advice_code
+from signalexchange.notices.catalogue import packaged_catalogue
 from signalexchange.roster import Party
 from signalexchange.v1.case_service_pb2 import (
     CASE_ORIGIN_ADVICE,
@@ -18,6 +20,7 @@ from signalexchange.v1.case_service_pb2 import (
 )
 from signalexchange.v1.error_reason_pb2 import ErrorReason
 from signalexchange.v1.log_entry_pb2 import ENTRY_TYPE_LOOK_UP, AccessEntry
+from signalexchange.v1.signal_service_pb2 import ACTION_EXPLAIN
 
 from exchange.domain.matching.confidence import NAMES
 from exchange.domain.records import Entry, SignalState
@@ -26,6 +29,8 @@ from exchange.domain.store import Store
 from exchange.domain.validation import TOKEN_SIZE, check_type_and_epoch
 from exchange.usecases.exchange import Exchange
 from exchange.usecases.record_matches import Circle, Own
+
+_ASKED = {"step-explanation-asked"}
 
 
 class Grounds(NamedTuple):
@@ -129,6 +134,20 @@ def check_reason(exchange: Exchange, reason: str) -> None:
     """Refuse a reason that is neither a code nor a pattern."""
     if exchange.membership.rulebook.code(reason) is None and reason not in NAMES.values():
         raise invalid("statement.reason", "is neither an indicator code of the rulebook nor a pattern")
+
+
+def check_notice(statement: CaseStatement) -> None:
+    """Refuse an action with another notice than everybody gets with it, and an acknowledgement of none that
+    there is: a text chosen case by case could tip somebody off."""
+    action = statement.action
+    if statement.HasField("action"):
+        meant = {advice_code(action.action)} | (_ASKED if action.action == ACTION_EXPLAIN else set())
+        if action.notice.code not in meant:
+            raise invalid("statement.action.notice.code", f"must be {' or '.join(sorted(meant))}")
+    elif statement.HasField("acknowledge_notice"):
+        code = statement.acknowledge_notice.notice.code
+        if code not in packaged_catalogue().notices:
+            raise Refusal(ErrorReason.ERROR_REASON_NOTICE_UNKNOWN, "there is no notice of that code")
 
 
 async def own_subjects(exchange: Exchange, party: Party, match_id: bytes) -> Own:

@@ -339,3 +339,18 @@ async def test_new_rules_make_no_other_story_of_the_past(hub: Running) -> None:
     refusal = await refused(hub[NORTH].cases.RecordStep(desk.write(action(ACTION_EXPLAIN, START + 20 * DAY))))
     assert refusal.metadata["why"] == "explanation-time"
     await desk.take(hub, action(ACTION_EXPLAIN, START + 26 * DAY))
+
+
+async def test_a_customer_gets_the_notice_that_everybody_gets_with_an_action(hub: Running) -> None:
+    desk = Desk(hub.deployment, NORTH)
+    await desk.take(hub, opening())
+    other = action(ACTION_INTERCEPT)
+    other["action"].notice.code = "reason-mule-account"
+    refusal = await refused(hub[NORTH].cases.RecordStep(desk.write(other)))
+    assert (refusal.reason, refusal.fields) == ("INVALID_REQUEST", ["statement.action.notice.code"])
+    asked = action(ACTION_EXPLAIN, explain_by=START + RULES.explanation_days * DAY)
+    asked["action"].notice.code = "step-explanation-asked"
+    await desk.take(hub, asked)
+    refusal = await refused(hub[NORTH].cases.RecordStep(desk.write(acknowledge_notice("advice-to-a-few"))))
+    assert refusal.reason == "NOTICE_UNKNOWN"
+    await desk.take(hub, acknowledge_notice("step-explanation-asked"))

@@ -9,6 +9,7 @@ from typing import Any
 
 from signalexchange.cases import case_id_of, sign_corrections, sign_erasure, sign_step
 from signalexchange.credentials import load_signing_key
+from signalexchange.notices import advice_code
 from signalexchange.v1.case_service_pb2 import (
     CASE_ORIGIN_ADVICE,
     CASE_ORIGIN_HAND,
@@ -47,7 +48,7 @@ from tests.support.members import CODE, DAY, configuration, pen, subject
 OFFICER, SECOND, THIRD = "officer-1", "officer-2", "officer-3"
 
 
-def notice(code: str = "case-notice") -> NoticeShown:
+def notice(code: str) -> NoticeShown:
     return NoticeShown(code=code, language=LANGUAGE_EN, digest=os.urandom(32))
 
 
@@ -66,7 +67,7 @@ def opening(
 
 
 def action(taken: Action.ValueType, explain_by: int = 0) -> dict[str, TakeAction]:
-    return {"action": TakeAction(action=taken, explain_by=explain_by, notice=notice())}
+    return {"action": TakeAction(action=taken, explain_by=explain_by, notice=notice(advice_code(taken)))}
 
 
 def decide_proposal(proposal: bytes, *, approved: bool = True) -> dict[str, DecideProposal]:
@@ -97,8 +98,8 @@ def close(outcome: Verdict.ValueType) -> dict[str, Close]:
     return {"close": Close(outcome=outcome)}
 
 
-def acknowledge_notice() -> dict[str, AcknowledgeNotice]:
-    return {"acknowledge_notice": AcknowledgeNotice(notice=notice())}
+def acknowledge_notice(code: str = "advice-authenticate") -> dict[str, AcknowledgeNotice]:
+    return {"acknowledge_notice": AcknowledgeNotice(notice=notice(code))}
 
 
 def officer_sign(deployment: Deployment, member: str, key_id: str) -> Callable[[bytes], bytes]:

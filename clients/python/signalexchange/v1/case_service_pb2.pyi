@@ -255,7 +255,9 @@ class TakeAction(_message.Message):
     """Until when the customer may explain, Unix seconds, for EXPLAIN; else 0."""
     @_builtins.property
     def notice(self) -> Global___NoticeShown:
-        """The notice that goes with it."""
+        """The notice that goes with it: "advice-" and the action's name, such as "advice-restrict", or
+        "step-explanation-asked" for EXPLAIN. No other: what everybody gets at a step tells nobody anything.
+        """
 
     def __init__(
         self,

@@ -85,8 +85,8 @@ class CaseServiceServicer:
         every member; closing and granting an appeal may carry a report of outcomes, taken in the same transaction.
         Errors: SIGNATURE_INVALID (no valid officer key of the caller's), WRONG_MEMBER, CASE_UNKNOWN, CASE_CONFLICT
         (another step came in between: read the case again), STEP_NOT_ALLOWED (the metadata key "why" names the rule),
-        OFFICER_NOT_INDEPENDENT, SIGNAL_UNKNOWN, MATCH_UNKNOWN, EPOCH_NOT_VALID, ERASED (the look-up that it names),
-        ID_REUSED, OUTCOME_CONFLICT.
+        OFFICER_NOT_INDEPENDENT, SIGNAL_UNKNOWN, MATCH_UNKNOWN, NOTICE_UNKNOWN, EPOCH_NOT_VALID, ERASED (the look-up that
+        it names), ID_REUSED, OUTCOME_CONFLICT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

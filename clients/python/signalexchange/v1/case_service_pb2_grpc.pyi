@@ -44,8 +44,8 @@ class CaseServiceStub:
     every member; closing and granting an appeal may carry a report of outcomes, taken in the same transaction.
     Errors: SIGNATURE_INVALID (no valid officer key of the caller's), WRONG_MEMBER, CASE_UNKNOWN, CASE_CONFLICT
     (another step came in between: read the case again), STEP_NOT_ALLOWED (the metadata key "why" names the rule),
-    OFFICER_NOT_INDEPENDENT, SIGNAL_UNKNOWN, MATCH_UNKNOWN, EPOCH_NOT_VALID, ERASED (the look-up that it names),
-    ID_REUSED, OUTCOME_CONFLICT.
+    OFFICER_NOT_INDEPENDENT, SIGNAL_UNKNOWN, MATCH_UNKNOWN, NOTICE_UNKNOWN, EPOCH_NOT_VALID, ERASED (the look-up that
+    it names), ID_REUSED, OUTCOME_CONFLICT.
     """
     GetCase: _grpc.UnaryUnaryMultiCallable[_case_service_pb2.GetCaseRequest, _case_service_pb2.GetCaseResponse]
     """GetCase returns a case with the caller's proceeding. Members. Idempotent.
@@ -87,8 +87,8 @@ class CaseServiceAsyncStub(CaseServiceStub):
     every member; closing and granting an appeal may carry a report of outcomes, taken in the same transaction.
     Errors: SIGNATURE_INVALID (no valid officer key of the caller's), WRONG_MEMBER, CASE_UNKNOWN, CASE_CONFLICT
     (another step came in between: read the case again), STEP_NOT_ALLOWED (the metadata key "why" names the rule),
-    OFFICER_NOT_INDEPENDENT, SIGNAL_UNKNOWN, MATCH_UNKNOWN, EPOCH_NOT_VALID, ERASED (the look-up that it names),
-    ID_REUSED, OUTCOME_CONFLICT.
+    OFFICER_NOT_INDEPENDENT, SIGNAL_UNKNOWN, MATCH_UNKNOWN, NOTICE_UNKNOWN, EPOCH_NOT_VALID, ERASED (the look-up that
+    it names), ID_REUSED, OUTCOME_CONFLICT.
     """
     GetCase: _aio.UnaryUnaryMultiCallable[_case_service_pb2.GetCaseRequest, _case_service_pb2.GetCaseResponse]  # type: ignore[assignment]
     """GetCase returns a case with the caller's proceeding. Members. Idempotent.
@@ -133,8 +133,8 @@ class CaseServiceServicer(metaclass=_abc_1.ABCMeta):
         every member; closing and granting an appeal may carry a report of outcomes, taken in the same transaction.
         Errors: SIGNATURE_INVALID (no valid officer key of the caller's), WRONG_MEMBER, CASE_UNKNOWN, CASE_CONFLICT
         (another step came in between: read the case again), STEP_NOT_ALLOWED (the metadata key "why" names the rule),
-        OFFICER_NOT_INDEPENDENT, SIGNAL_UNKNOWN, MATCH_UNKNOWN, EPOCH_NOT_VALID, ERASED (the look-up that it names),
-        ID_REUSED, OUTCOME_CONFLICT.
+        OFFICER_NOT_INDEPENDENT, SIGNAL_UNKNOWN, MATCH_UNKNOWN, NOTICE_UNKNOWN, EPOCH_NOT_VALID, ERASED (the look-up that
+        it names), ID_REUSED, OUTCOME_CONFLICT.
         """
 
     @_abc_1.abstractmethod
