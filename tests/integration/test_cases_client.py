@@ -16,10 +16,10 @@ from signalexchange.collect import collect, keep_receipts
 from signalexchange.credentials import load_signing_key
 from signalexchange.errors import ConfigError, MalformedError, RefusedError, VerificationError
 from signalexchange.journal import Kind
-from signalexchange.notices.rendering import render
+from signalexchange.notices.rendering import Rendered, Value, render
 from signalexchange.officers import Grounds
 from signalexchange.signals import SignalDraft, Subject
-from signalexchange.v1.case_service_pb2 import Case, CaseEvidence, RecordStepRequest
+from signalexchange.v1.case_service_pb2 import LANGUAGE_ZH_CN, Case, CaseEvidence, RecordStepRequest
 from signalexchange.v1.identifier_pb2 import SubjectToken
 from signalexchange.v1.match_service_pb2 import MATCH_STATUS_CONFIRMED
 from signalexchange.v1.outcome_service_pb2 import (
@@ -37,6 +37,7 @@ from signalexchange.v1.signal_service_pb2 import (
     ACTION_RESTRICT,
     SIGNAL_CHANGE_DISPUTED,
     SIGNAL_CHANGE_REFUTED,
+    Action,
 )
 from signalexchange.verify import verify
 from signalexchange.watch import WatchEvent
@@ -50,10 +51,17 @@ SHOP = "91350100M000100Y43"
 DAY = 86_400
 FIRST, SECOND, THIRD = Grounds("officer-1"), Grounds("officer-2"), Grounds("officer-3")
 WHY = "cash-out-suspected"
-NOTICE = render(
-    "advice-authenticate", "en", {"contact": "95588", "institution": "North Bank", "reference": "case-1"}
-)
 CLIENTS: dict[str, ExchangeClient] = {}
+
+
+def notice(action: Action.ValueType, deadline: int = 0) -> Rendered:
+    """The notice that goes with an action."""
+    values: dict[str, Value] = {"contact": "95588", "institution": "North Bank", "reference": "case-1"}
+    if action in (ACTION_EXPLAIN, ACTION_INTERCEPT):
+        values |= {"merchant": "a shop", "amount": "5000"}
+    if action == ACTION_EXPLAIN:
+        values["deadline"] = deadline
+    return render(f"advice-{Action.Name(action).removeprefix('ACTION_').lower()}", "en", values)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -89,7 +97,7 @@ async def opened(member: ExchangeClient, number: int) -> bytes:
 
 async def failed_explanation(exchange: World, member: ExchangeClient, case_id: bytes) -> None:
     by = member.now() + 6 * DAY
-    await member.cases.act(case_id, ACTION_EXPLAIN, FIRST, notice=NOTICE, explain_by=by)
+    await member.cases.act(case_id, ACTION_EXPLAIN, FIRST, notice=notice(ACTION_EXPLAIN, by), explain_by=by)
     later(exchange, 6.1)
 
 
@@ -104,15 +112,15 @@ async def test_the_whole_ladder_to_a_sanction_and_back(
     published = await north.publish([draft(1, now=north.now())])
     case_id = await opened(north, 1)
     assert north.cases.references(await north.cases.get(case_id)) == ["case-1"]
-    await north.cases.act(case_id, ACTION_AUTHENTICATE, FIRST, notice=NOTICE)
+    await north.cases.act(case_id, ACTION_AUTHENTICATE, FIRST, notice=notice(ACTION_AUTHENTICATE))
     await failed_explanation(exchange, north, case_id)
     evidence = named(published.signal_ids[0])
-    restricted = await north.cases.act(case_id, ACTION_RESTRICT, evidence, notice=NOTICE)
+    restricted = await north.cases.act(case_id, ACTION_RESTRICT, evidence, notice=notice(ACTION_RESTRICT))
     shown = parse_step(restricted.case.steps[-1].statement).action.notice
     assert shown.digest == sha256(north.cases.records(case_id)[-1].content).digest()
     assert restricted.case.state.measure == ACTION_RESTRICT
     await failed_explanation(exchange, north, case_id)
-    proposed = await north.cases.act(case_id, ACTION_FREEZE, evidence, notice=NOTICE)
+    proposed = await north.cases.act(case_id, ACTION_FREEZE, evidence, notice=notice(ACTION_FREEZE))
     assert (proposed.case.state.measure, proposed.case.state.proposed) == (ACTION_RESTRICT, ACTION_FREEZE)
     with pytest.raises(ConfigError, match="not what is proposed"):
         await north.cases.decide(case_id, ACTION_INTERCEPT, True, SECOND)
@@ -177,7 +185,7 @@ async def test_what_the_customer_says_stays_in_the_journal(exchange: World) -> N
     north = await client(exchange, NORTH)
     case_id = await opened(north, 2)
     by = north.now() + 6 * DAY
-    await north.cases.act(case_id, ACTION_EXPLAIN, FIRST, notice=NOTICE, explain_by=by)
+    await north.cases.act(case_id, ACTION_EXPLAIN, FIRST, notice=notice(ACTION_EXPLAIN, by), explain_by=by)
     said = "货物已签收，附发票".encode()
     received = await north.cases.receive_explanation(case_id, said, SECOND)
     (_, kept) = north.cases.records(case_id)
@@ -215,7 +223,9 @@ async def test_an_appeal_pauses_and_corrects_at_another_member(exchange: World, 
         assert before.risk is not None
         case_id = await opened(north, 3)
         await failed_explanation(exchange, north, case_id)
-        await north.cases.act(case_id, ACTION_RESTRICT, named(*published.signal_ids), notice=NOTICE)
+        await north.cases.act(
+            case_id, ACTION_RESTRICT, named(*published.signal_ids), notice=notice(ACTION_RESTRICT)
+        )
         await north.cases.receive_appeal(case_id, b"wrong", SECOND, signal_ids=published.signal_ids)
         await until(events, 1)
         (during,) = await south.look_up(PURPOSE, [await subject(south, 3)])
@@ -251,7 +261,9 @@ async def test_a_granted_appeal_takes_back_what_was_confirmed(exchange: World) -
     published = await north.publish([draft(13, now=north.now())])
     case_id = await opened(north, 13)
     await failed_explanation(exchange, north, case_id)
-    await north.cases.act(case_id, ACTION_RESTRICT, named(*published.signal_ids), notice=NOTICE)
+    await north.cases.act(
+        case_id, ACTION_RESTRICT, named(*published.signal_ids), notice=notice(ACTION_RESTRICT)
+    )
     closed = await north.cases.close(case_id, VERDICT_CONFIRMED, FIRST)
     assert [each.kind for each in closed.followed] == [Kind.BATCH]
     await north.cases.receive_appeal(case_id, b"it was my brother", SECOND)
@@ -294,8 +306,8 @@ async def test_corrections_are_acknowledged_by_themselves_once_handled(exchange:
 async def test_a_case_that_was_tampered_with_is_not_believed(exchange: World) -> None:
     north, south = await client(exchange, NORTH), await client(exchange, SOUTH)
     case_id = await opened(north, 12)
-    await north.cases.act(case_id, ACTION_AUTHENTICATE, FIRST, notice=NOTICE)
-    taken = await north.cases.act(case_id, ACTION_AUTHENTICATE, SECOND, notice=NOTICE)
+    await north.cases.act(case_id, ACTION_AUTHENTICATE, FIRST, notice=notice(ACTION_AUTHENTICATE))
+    taken = await north.cases.act(case_id, ACTION_AUTHENTICATE, SECOND, notice=notice(ACTION_AUTHENTICATE))
     genuine = Case.FromString(taken.case.SerializeToString())
     foreign = await south.cases.get(await opened(south, 12))
 
@@ -326,8 +338,8 @@ async def test_two_officers_at_once(exchange: World) -> None:
     north = await client(exchange, NORTH)
     case_id = await opened(north, 4)
     results = await asyncio.gather(
-        north.cases.act(case_id, ACTION_AUTHENTICATE, FIRST, notice=NOTICE),
-        north.cases.act(case_id, ACTION_AUTHENTICATE, SECOND, notice=NOTICE),
+        north.cases.act(case_id, ACTION_AUTHENTICATE, FIRST, notice=notice(ACTION_AUTHENTICATE)),
+        north.cases.act(case_id, ACTION_AUTHENTICATE, SECOND, notice=notice(ACTION_AUTHENTICATE)),
         return_exceptions=True,
     )
     refused = [each for each in results if isinstance(each, BaseException)]
@@ -338,14 +350,14 @@ async def test_two_officers_at_once(exchange: World) -> None:
         assert refused[0].reason == "CASE_CONFLICT"
     case = await north.cases.get(case_id)
     assert len(case.steps) == 2
-    again = await north.cases.act(case_id, ACTION_AUTHENTICATE, SECOND, notice=NOTICE)
+    again = await north.cases.act(case_id, ACTION_AUTHENTICATE, SECOND, notice=notice(ACTION_AUTHENTICATE))
     assert len(again.case.steps) == 3
 
 
 async def test_a_step_whose_answer_was_lost_is_sent_again_byte_for_byte(exchange: World) -> None:
     north = await client(exchange, NORTH)
     case_id = await opened(north, 5)
-    taken = await north.cases.act(case_id, ACTION_AUTHENTICATE, FIRST, notice=NOTICE)
+    taken = await north.cases.act(case_id, ACTION_AUTHENTICATE, FIRST, notice=notice(ACTION_AUTHENTICATE))
     (_, acknowledged) = north.journal.steps(case_id)
     # As after a crash between sending and the answer's coming.
     with north.journal._store.transaction():
@@ -362,9 +374,9 @@ async def test_a_step_that_another_overtook_is_refused_for_good(exchange: World)
     north = await client(exchange, NORTH)
     case_id = await opened(north, 6)
     # Prepared and never sent: meanwhile the officer's colleague acts from another machine.
-    before = await north.cases.act(case_id, ACTION_AUTHENTICATE, FIRST, notice=NOTICE)
+    before = await north.cases.act(case_id, ACTION_AUTHENTICATE, FIRST, notice=notice(ACTION_AUTHENTICATE))
     statement = parse_step(before.case.steps[-1].statement)
-    statement.action.notice.code = "advice-explain"
+    statement.action.notice.language = LANGUAGE_ZH_CN
     stale = sign_step(statement, load_signing_key(exchange.config(NORTH).officers["officer-1"]))
     id_ = sha256(stale.statement).digest()[:16]
     north.journal.prepare_step(id_, stale.SerializeToString(), case_id)
@@ -372,7 +384,7 @@ async def test_a_step_that_another_overtook_is_refused_for_good(exchange: World)
     assert isinstance(outcome, RefusedError)
     assert outcome.reason == "CASE_CONFLICT"
     assert north.journal.pending() == []
-    await north.cases.act(case_id, ACTION_AUTHENTICATE, FIRST, notice=NOTICE)
+    await north.cases.act(case_id, ACTION_AUTHENTICATE, FIRST, notice=notice(ACTION_AUTHENTICATE))
 
 
 async def test_closing_reports_on_own_signals_once(exchange: World) -> None:
@@ -457,10 +469,12 @@ async def test_a_case_on_the_advice_of_a_look_up_judges_what_it_named(exchange: 
     (answer,) = await south.look_up(PURPOSE, [token])
     taken = await south.cases.open(token, Grounds("officer-1", WHY), look_up=answer.index)
     with pytest.raises(RefusedError) as caught:
-        await south.cases.act(taken.case.case_id, ACTION_INTERCEPT, named(b"?" * 16), notice=NOTICE)
+        await south.cases.act(
+            taken.case.case_id, ACTION_INTERCEPT, named(b"?" * 16), notice=notice(ACTION_INTERCEPT)
+        )
     assert caught.value.reason == "SIGNAL_UNKNOWN"
     held = await south.cases.act(
-        taken.case.case_id, ACTION_INTERCEPT, named(*published.signal_ids), notice=NOTICE
+        taken.case.case_id, ACTION_INTERCEPT, named(*published.signal_ids), notice=notice(ACTION_INTERCEPT)
     )
     assert held.case.state.measure == ACTION_INTERCEPT
     await south.cases.lift(taken.case.case_id, FIRST)
@@ -481,6 +495,6 @@ async def test_who_signs_must_be_said_and_be_an_officer(exchange: World) -> None
     with pytest.raises(ConfigError, match=r"\[officers\]"):
         await audit.cases.open(await subject(north, 9), Grounds(reason=WHY))
     with pytest.raises(ConfigError, match="at least one piece of evidence"):
-        await north.cases.act(case_id, ACTION_INTERCEPT, FIRST, notice=NOTICE)
+        await north.cases.act(case_id, ACTION_INTERCEPT, FIRST, notice=notice(ACTION_INTERCEPT))
     with pytest.raises(ConfigError, match="for a reason"):
         await north.cases.open(await subject(north, 9), FIRST)

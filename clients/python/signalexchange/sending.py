@@ -37,6 +37,8 @@ FOR_GOOD = frozenset(
         "CASE_CONFLICT",
         "STEP_NOT_ALLOWED",
         "OFFICER_NOT_INDEPENDENT",
+        "NOTICE_UNKNOWN",
+        "ERASED",
     }
 )
 # Reasons after which bytes and notes are kept, as what they say may be stored or may yet pass; and what to
