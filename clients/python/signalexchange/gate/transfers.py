@@ -1,8 +1,9 @@
-"""Transfers worth publishing: money passed on, money that comes back, payments that repeat within days.
+"""Transfers worth publishing: money passed on, money that comes back, payments that repeat within days, and
+what a business without trade pays somebody new.
 
 An account that sends on, within hours, 0.70 to 1.0 of what it received lives from neither: it is a hop. A
-credit purchase of which as much comes back to the buyer was none. A merchant that pays persons again and
-again within days, or one person that pays another so, settles something. Sources: docs/gate.md.
+credit purchase of which as much comes back to the buyer was none. One that pays the same payee several times
+within days settles something. Sources: docs/gate.md.
 
 Invariants: a leg is given out at most once; bills are not looked at (what businesses and busy accounts are
 paid), nor what the same payee gets every month.
