@@ -145,6 +145,8 @@ class _Verification:
 
     def _rosters(self) -> None:
         """Every version on the log up to the newest, each following the one before."""
+        if not self.contents.rosters:
+            raise VerificationError("there is none, so no signature can be checked")
         last = -1
         for version, (_, note, entry) in enumerate(self.contents.rosters, 1):
             if version > 1:
@@ -235,15 +237,15 @@ class _Verification:
         self.report.not_checked += [reason for reason in log.not_checked if reason != told]
 
     def _orders(self) -> list[Held]:
-        """What withdrawals say, for their entries hold its digest alone."""
-        found: dict[int, Held] = {}
+        """What withdrawals say, for their entries hold its digest alone; everything that is said to be."""
+        found: dict[tuple[int, bytes], Held] = {}
         for signal in self.contents.signals:
             for (_, entry), change in zip(signal.changes, signal.part.changes, strict=True):
                 if change.statement:
                     receipt = HeldReceipt(
                         index=entry.index, checkpoint=entry.proof.checkpoint, statement=change.statement
                     )
-                    found[entry.index] = Held(receipt, self.report.checkpoint)
+                    found[entry.index, change.statement] = Held(receipt, self.report.checkpoint)
         return list(found.values())
 
     def _signal(self, signal: ReleasedSignal) -> None:
@@ -257,7 +259,8 @@ class _Verification:
 
     def _match(self, match: ReleasedMatch) -> None:
         _check_type(match.delivery, EntryType.ENTRY_TYPE_MATCH_DELIVERY)
-        delivered = MatchDeliveryEntry.FromString(match.delivery.opened.payload)
+        delivered = parse_payload(match.delivery.header.type, match.delivery.opened.payload)
+        assert isinstance(delivered, MatchDeliveryEntry)  # noqa: S101 - by its type
         if delivered.match_id != match.match.match_id:
             raise VerificationError("the delivery is of another match")
         if delivered.digest != sha256(match.part.match).digest():
@@ -265,6 +268,8 @@ class _Verification:
 
     def _case(self, case: ReleasedCase) -> None:
         """The member's own steps, from the first on and without a gap."""
+        if not case.steps:
+            raise VerificationError("holds no step")
         previous = b""
         for sequence, (statement, entry) in enumerate(case.steps):
             if statement.case_id != case.case_id or statement.member != self.member:
