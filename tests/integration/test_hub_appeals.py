@@ -305,6 +305,25 @@ async def test_closing_a_match_s_case_says_what_came_of_the_match(tmp_path: Path
         assert again.case.state.outcome == VERDICT_REFUTED
 
 
+async def test_what_one_customer_did_says_nothing_of_another_of_the_same_match(tmp_path: Path) -> None:
+    async with serving(deploy(tmp_path, clock=START, types=TYPES)) as hub:
+        loop, _, match = await loop_at(hub)
+        guilty, innocent = Desk(hub.deployment, PAY), Desk(hub.deployment, PAY)
+        await guilty.take(hub, opening(loop.payer, match_id=match.match_id))
+        await innocent.take(hub, opening(loop.merchant, match_id=match.match_id))
+        reports = {
+            verdict: hub.pen(PAY).report({match.match_id: verdict}, matches=True)
+            for verdict in (VERDICT_CONFIRMED, VERDICT_REFUTED)
+        }
+        await guilty.take(hub, close(VERDICT_CONFIRMED), outcomes=reports[VERDICT_CONFIRMED])
+        # The group said once what the match is; that is no reason to hold the other customer guilty.
+        step = close(VERDICT_REFUTED)
+        request = innocent.write(step, outcomes=reports[VERDICT_REFUTED])
+        assert (await refused(hub[PAY].cases.RecordStep(request))).reason == "OUTCOME_CONFLICT"
+        closed = await innocent.take(hub, step)
+        assert closed.case.state.outcome == VERDICT_REFUTED
+
+
 async def test_what_is_lifted_still_gets_its_decision(hub: Running) -> None:
     token = os.urandom(32)
     mine, _ = await accused(hub, token)
