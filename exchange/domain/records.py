@@ -296,7 +296,7 @@ class Subscription(NamedTuple):
 class Shown(NamedTuple):
     """An entry that says a member was shown something: a look-up with hits, or a delivery."""
 
-    index: int
+    idx: int
     member: str
     type: int
     payload: bytes

@@ -137,7 +137,7 @@ class Audience:
 
     def _could_see(self, shown: Shown, purpose: str, state: SignalState, link_audience: int) -> bool:
         membership = self._exchange.membership
-        roster, rulebook = self._in_force(shown.index)
+        roster, rulebook = self._in_force(shown.idx)
         reader, issuer = roster.party(shown.member), roster.party(state.issuer)
         group = membership.group(state.issuer) if issuer is None else issuer.group
         rule = rulebook.purpose(purpose)
