@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 from signalexchange.package import read_package
+from signalexchange.release import release
+from signalexchange.v1.disclosure_service_pb2 import (
+    DISCLOSURE_DECISION_RELEASED_WHOLE,
+    DISCLOSURE_REASON_UNSPECIFIED,
+)
 from signalexchange.v1.signal_pb2 import WithdrawalReason
 
 from tests.support.commands import Run
@@ -167,3 +172,36 @@ async def test_errors_say_what_to_do(exchange: World, tmp_path: Path) -> None:
     assert late.code == 2
     (anew,) = await request(exchange, NORTH)
     assert anew["request"] != id_, "one that has ended is asked anew"
+
+
+async def test_what_one_member_sent_keeps_no_other_s_from_being_assembled(
+    exchange: World, tmp_path: Path
+) -> None:
+    asked = {each["member"]: each for each in await request(exchange, NORTH, SOUTH)}
+    for member, contents in ((NORTH, b"no package"), (SOUTH, None)):
+        own = await exchange.client(member)
+        id_ = asked[member]["request"]
+        path = tmp_path / f"{member}.json"
+        if contents is None:
+            good(await run(exchange, member, "disclosures", "prepare", id_, "--out", str(path)))
+        else:
+            disclosure, _ = await own.disclosures.get(bytes.fromhex(id_))
+            decided = release(
+                await own.roster.roster(), disclosure.request.statement, contents,
+                DISCLOSURE_DECISION_RELEASED_WHOLE, DISCLOSURE_REASON_UNSPECIFIED, own.now(),
+            )  # fmt: skip
+            path.touch(0o600)
+            path.write_text(decided.text(), "utf-8")
+        for officer in ("officer-1", "officer-2"):
+            good(await run(exchange, member, "disclosures", "sign", str(path), "--officer", officer))
+        good(await run(exchange, member, "disclosures", "submit", str(path)))
+    folder = tmp_path / "inquiry"
+    assembling = ["disclosures", "assemble", asked[NORTH]["inquiry"], "--out", str(folder), "--json"]
+    for _ in range(2):
+        result = await run(exchange, POLICE, *assembling, "--officer", "officer-1")
+        assert result.code == 3
+        rows = {row["member"]: row for row in result.json}
+        assert rows[NORTH]["verified"].startswith("NO: ")
+        assert (rows[NORTH]["state"], rows[SOUTH]["state"]) == ("released", "received")
+        assert rows[SOUTH]["verified"] == "yes"
+        assert SOUTH in (folder / "index.html").read_text("utf-8")
