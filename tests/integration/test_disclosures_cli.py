@@ -14,6 +14,7 @@ from signalexchange.v1.disclosure_service_pb2 import (
 )
 from signalexchange.v1.signal_pb2 import WithdrawalReason
 
+from tests.support.cases import officer_sign
 from tests.support.commands import Run
 from tests.support.officers import run
 from tests.support.sdk import World, draft, luhn, world
@@ -178,29 +179,28 @@ async def test_what_one_member_sent_keeps_no_other_s_from_being_assembled(
     exchange: World, tmp_path: Path
 ) -> None:
     asked = {each["member"]: each for each in await request(exchange, NORTH, SOUTH)}
-    for member, contents in ((NORTH, b"no package"), (SOUTH, None)):
-        own = await exchange.client(member)
-        id_ = asked[member]["request"]
-        path = tmp_path / f"{member}.json"
-        if contents is None:
-            good(await run(exchange, member, "disclosures", "prepare", id_, "--out", str(path)))
-        else:
-            disclosure, _ = await own.disclosures.get(bytes.fromhex(id_))
-            decided = release(
-                await own.roster.roster(), disclosure.request.statement, contents,
-                DISCLOSURE_DECISION_RELEASED_WHOLE, DISCLOSURE_REASON_UNSPECIFIED, own.now(),
-            )  # fmt: skip
-            path.touch(0o600)
-            path.write_text(decided.text(), "utf-8")
-        for officer in ("officer-1", "officer-2"):
-            good(await run(exchange, member, "disclosures", "sign", str(path), "--officer", officer))
-        good(await run(exchange, member, "disclosures", "submit", str(path)))
+    # North's officers sign what their software would not let them sign.
+    north, id_ = await exchange.client(NORTH), bytes.fromhex(asked[NORTH]["request"])
+    disclosure, _ = await north.disclosures.get(id_)
+    roster, whole = await north.roster.roster(), DISCLOSURE_DECISION_RELEASED_WHOLE
+    statement = disclosure.request.statement
+    decided = release(roster, statement, b"no package", whole, DISCLOSURE_REASON_UNSPECIFIED, north.now())
+    for key in ("officer-1", "officer-2"):
+        decided = decided.sign(roster, key, officer_sign(exchange.deployment, NORTH, key), north.now())
+    await north.disclosures.decide(decided.request_to_hub(roster, north.now()))
+    path, id_south = str(tmp_path / "decision.json"), asked[SOUTH]["request"]
+    await (await exchange.client(SOUTH)).publish([draft(1)])
+    what = ["--subject", f"card:{luhn(1)}", "--out", path]
+    good(await run(exchange, SOUTH, "disclosures", "prepare", id_south, *what))
+    for key in ("officer-1", "officer-2"):
+        good(await run(exchange, SOUTH, "disclosures", "sign", path, "--officer", key))
+    good(await run(exchange, SOUTH, "disclosures", "submit", path))
     folder = tmp_path / "inquiry"
     assembling = ["disclosures", "assemble", asked[NORTH]["inquiry"], "--out", str(folder), "--json"]
     for _ in range(2):
         result = await run(exchange, POLICE, *assembling, "--officer", "officer-1")
         assert result.code == 3
-        rows = {row["member"]: row for row in result.json}
+        rows = {row["member"]: row for row in json.loads(result.out)}
         assert rows[NORTH]["verified"].startswith("NO: ")
         assert (rows[NORTH]["state"], rows[SOUTH]["state"]) == ("released", "received")
         assert rows[SOUTH]["verified"] == "yes"
