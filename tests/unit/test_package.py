@@ -152,6 +152,15 @@ def borrowed_withdrawal(parts: Parts) -> None:
     replace("signals/0001.json", LOG.signal_part(0, changes=(change,)))(parts)
 
 
+def signal_twice(parts: Parts) -> None:
+    replace("signals/0003.json", LOG.signal_part(1, changes=()))(parts)
+
+
+def case_twice(parts: Parts) -> None:
+    steps = (LOG.entry(LOG.steps_at[0]),)
+    replace("cases/0002.json", CasePart(case_id=CASE_ID, steps=steps))(parts)
+
+
 def garbled_delivery(parts: Parts) -> None:
     entry = LOG.entry(LOG.delivered_at).model_copy(update={"payload": b"\xff\xff"})
     replace("matches/0001.json", MatchPart(match=LOG.match_bytes, delivery=entry))(parts)
@@ -173,7 +182,7 @@ def anothers_request(parts: Parts) -> None:
     [
         foreign_signal, other_signal, other_record, other_match, missing_step, swapped_steps, other_case,
         swapped_rosters, other_rulebook, two_checkpoints, forged_header, anothers_request, no_rosters,
-        no_steps, borrowed_withdrawal, garbled_delivery,
+        no_steps, borrowed_withdrawal, garbled_delivery, signal_twice, case_twice,
     ],
 )  # fmt: skip
 def test_what_was_altered_does_not_verify(change: Callable[[Parts], None]) -> None:

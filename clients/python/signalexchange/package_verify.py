@@ -120,6 +120,7 @@ class _Verification:
         self.witnesses = witnesses
         self.report = report
         self.member = contents.manifest.member
+        self.shown: set[bytes] = set()
 
     def run(self, request: bytes | None) -> None:
         self._check("rosters", self._rosters)
@@ -248,7 +249,14 @@ class _Verification:
                     found[entry.index, change.statement] = Held(receipt, self.report.checkpoint)
         return list(found.values())
 
+    def _once(self, id_: bytes) -> None:
+        """What stands twice could be shown with and without what became of it."""
+        if id_ in self.shown:
+            raise VerificationError("stands in the package twice")
+        self.shown.add(id_)
+
     def _signal(self, signal: ReleasedSignal) -> None:
+        self._once(signal.signal.signal_id)
         disclosure = signal.part.disclosure
         _check_type(signal.entry, EntryType.ENTRY_TYPE_BATCH)
         if disclosure.index != signal.entry.index:
@@ -270,6 +278,7 @@ class _Verification:
         """The member's own steps, from the first on and without a gap."""
         if not case.steps:
             raise VerificationError("holds no step")
+        self._once(case.case_id)
         previous = b""
         for sequence, (statement, entry) in enumerate(case.steps):
             if statement.case_id != case.case_id or statement.member != self.member:
