@@ -282,6 +282,30 @@ async def test_an_appeal_against_a_match_outlives_a_restart(tmp_path: Path) -> N
         assert not matcher.is_appealed(matcher.matches[match.match_id])
 
 
+async def test_a_second_appeal_pauses_a_match_no_longer_than_the_group_s_time(tmp_path: Path) -> None:
+    async with serving(deploy(tmp_path, clock=START, types=TYPES)) as hub:
+        loop, _, match = await loop_at(hub)
+        desk = Desk(hub.deployment, PAY)
+        await desk.take(hub, opening(loop.payer, match_id=match.match_id))
+        await desk.take(hub, appeal())
+        await desk.take(hub, decide_appeal(granted=False), officer=SECOND)
+        at(hub, (RULES.appeal_days - 1) * DAY)
+        await desk.take(hub, action(ACTION_AUTHENTICATE))
+        await desk.take(hub, appeal())
+        exchange = hub.hub._exchange
+        await exchange.matching.settled()
+        assert exchange.matching.matcher.appealed
+        at(hub, RULES.appeal_days * DAY + 1)
+        await keep_cases(exchange)
+        await exchange.matching.settled()
+        assert not exchange.matching.matcher.appealed
+        assert not await exchange.store.appealed()
+        # It still has to be decided.
+        assert (await desk.case(hub)).state.appeal == APPEAL_PENDING
+        assert not await logged(hub, ENTRY_TYPE_CASE_DEADLINE)
+        await desk.take(hub, decide_appeal(granted=False), officer=SECOND)
+
+
 async def test_closing_a_match_s_case_says_what_came_of_the_match(tmp_path: Path) -> None:
     async with serving(deploy(tmp_path, clock=START, types=TYPES)) as hub:
         loop, _, match = await loop_at(hub)
