@@ -296,6 +296,7 @@ class Subscription(NamedTuple):
 class Shown(NamedTuple):
     """An entry that says a member was shown something: a look-up with hits, or a delivery."""
 
+    idx: int
     member: str
     type: int
     payload: bytes
@@ -384,6 +385,8 @@ class Delta:
     appeal_times: list[AppealTime] = field(default_factory=list)
     decided_appeals: list[tuple[bytes, str]] = field(default_factory=list)
     """(case id, member): the appeal in that proceeding disputes nothing any more."""
+    ended_appeals: list[tuple[bytes, str, int]] = field(default_factory=list)
+    """(case id, member, place): the appeal in that proceeding disputes that signal no more."""
     appealed: list[tuple[int, int]] = field(default_factory=list)
     """(until when undecided appeals dispute it, in Unix seconds, 0 for no longer; place of the signal)."""
     case_events: list[CaseEvent] = field(default_factory=list)

@@ -223,6 +223,13 @@ class Store(Protocol):
     async def appeal_times(self, digests: Sequence[bytes]) -> dict[bytes, AppealTime]:
         """By digest: until when appeals dispute, and when they may again."""
 
+    async def appeals_past(self, now: int, limit: int) -> list[tuple[str, bytes]]:
+        """(member, case id) of proceedings whose undecided appeal disputed signals until before `now`, at
+        most `limit`."""
+
+    async def appealed_until(self, member: str, case_id: bytes, now: int) -> list[int]:
+        """Places of the signals that the undecided appeal in a proceeding disputed until before `now`."""
+
     async def appealed_by(self, member: str, case_id: bytes) -> list[int]:
         """Places of the signals that the undecided appeal in a proceeding disputes, ascending."""
 

@@ -109,6 +109,22 @@ class CaseReader(Reader):
             found.update((row[0], AppealTime(*row)) for row in rows)
         return found
 
+    async def appeals_past(self, now: int, limit: int) -> list[tuple[str, bytes]]:
+        """(member, case id) of proceedings whose undecided appeal disputed signals until before `now`, at
+        most `limit`."""
+        rows = await self._rows(
+            "SELECT DISTINCT member, case_id FROM appeals WHERE until < ? ORDER BY member, case_id LIMIT ?",
+            (now, limit),
+        )
+        return [(row[0], row[1]) for row in rows]
+
+    async def appealed_until(self, member: str, case_id: bytes, now: int) -> list[int]:
+        """Places of the signals that the undecided appeal in a proceeding disputed until before `now`."""
+        rows = await self._rows(
+            "SELECT place FROM appeals WHERE case_id = ? AND member = ? AND until < ?", (case_id, member, now)
+        )
+        return [row[0] for row in rows]
+
     async def appealed_by(self, member: str, case_id: bytes) -> list[int]:
         """Places of the signals that the undecided appeal in a proceeding disputes, ascending."""
         rows = await self._rows(
@@ -179,6 +195,8 @@ def case_statements(delta: Delta) -> Iterator[Statement]:
         )
     for proceeding in delta.decided_appeals:
         yield "DELETE FROM appeals WHERE case_id = ? AND member = ?", proceeding
+    for appeal in delta.ended_appeals:
+        yield "DELETE FROM appeals WHERE case_id = ? AND member = ? AND place = ?", appeal
     for appealed in delta.appealed:
         yield "UPDATE signals SET appealed_until = ? WHERE place = ?", appealed
     for proceeding in delta.erased_proceedings:

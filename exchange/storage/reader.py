@@ -114,7 +114,7 @@ class Reader:
     async def shown(self, start: int, stop: int) -> list[Shown]:
         """Entries in [start, stop) that say something was shown."""
         rows = await self._rows(
-            "SELECT member, type, payload FROM entries WHERE idx >= ? AND idx < ? AND shown > 0"
+            "SELECT idx, member, type, payload FROM entries WHERE idx >= ? AND idx < ? AND shown > 0"
             " AND payload IS NOT NULL ORDER BY idx",
             (start, stop),
         )

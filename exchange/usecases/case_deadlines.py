@@ -2,7 +2,8 @@
 
 Invariants: each deadline that passed before what was due had been recorded is on the log once, before any
 later step of its proceeding, also where the hub was down meanwhile; an appeal that nobody decided in time
-disputes nothing any more; of a proceeding whose term is over the content goes.
+disputes nothing any more, nor one what its group's appeals have paused for long enough; of a proceeding whose
+term is over the content goes.
 """
 
 from collections.abc import Sequence
@@ -34,6 +35,12 @@ async def keep_cases(exchange: Exchange) -> None:
             for stored in page:
                 await change(exchange, stored.row.member, stored.row.case_id)
             more = len(page) == PART
+    while past := await exchange.store.appeals_past(exchange.clock(), PART):
+        for member, case_id in past:
+            disputes = await Disputes.ended(exchange, member, case_id)
+            await exchange.writer.submit(EndPauses(member, case_id, disputes))
+        if len(past) < PART:
+            break
 
 
 async def pass_deadlines(exchange: Exchange, member: str, case_id: bytes) -> None:
@@ -89,6 +96,33 @@ class PassDeadlines(Change[None]):
             delta.case_events.append(CaseEvent(member, case_id, proposal.now))
         rules = self._exchange.membership.rulebook.cases
         delta.proceedings.append(row_of(kept, proceeding, rules, delta.case_deadlines))
+        return None, None
+
+    def applied(self) -> None:
+        """Have matching know what is disputed no longer."""
+        self._disputes.hand_on()
+
+
+class EndPauses(Change[None]):
+    """What an undecided appeal disputed, and its group may dispute no longer."""
+
+    def __init__(self, member: str, case_id: bytes, disputes: Disputes) -> None:
+        self._member = member
+        self._case_id = case_id
+        self._disputes = disputes
+        self._places: set[int] = set()
+
+    @classmethod
+    async def read(cls, changes: Sequence[Self], store: Store, now: int) -> None:
+        """Which signals, and who was shown them."""
+        for change in changes:  # alone in its group
+            change._places = set(await store.appealed_until(change._member, change._case_id, now))
+            await change._disputes.read(store)
+
+    def decide(self, proposal: Proposal) -> tuple[None, None]:
+        """End it, where nobody has decided meanwhile."""
+        if self._places:
+            self._disputes.run_out(proposal, self._places)
         return None, None
 
     def applied(self) -> None:

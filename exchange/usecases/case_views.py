@@ -26,6 +26,8 @@ from exchange.usecases.proceedings import Kept, unknown_case
 from exchange.usecases.watch import Feed, follow
 
 MAX_PAGE: Final = 100
+PAGE_BYTES: Final = 4 << 20
+"""Bytes of cases after which a page ends: each may have hundreds of steps, and a message has its bound."""
 
 
 async def get_case(exchange: Exchange, party: Party, request: GetCaseRequest) -> GetCaseResponse:
@@ -48,13 +50,18 @@ async def list_cases(
     page = await exchange.store.proceedings_of(
         party.id, after, request.page_size + 1, unfinished=request.unfinished
     )
-    shown = page[: request.page_size]
-    cases = [await _case(exchange, party, each.row.case_id) for each in shown]
-    return ListCasesResponse(
-        # One may have been erased meanwhile.
-        cases=[case for case in cases if case is not None],
-        next_page_token=tokens.seal(party.id, shown[-1].number) if len(page) > len(shown) else b"",
-    )
+    cases: list[Case] = []
+    size = last = shown = 0
+    for each in page[: request.page_size]:
+        case = await _case(exchange, party, each.row.case_id)
+        last, shown = each.number, shown + 1
+        if case is not None:  # one may have been erased meanwhile
+            cases.append(case)
+            size += case.ByteSize()
+        if size >= PAGE_BYTES:
+            break
+    more = shown < len(page)
+    return ListCasesResponse(cases=cases, next_page_token=tokens.seal(party.id, last) if more else b"")
 
 
 async def watch_cases(

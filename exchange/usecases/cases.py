@@ -75,7 +75,7 @@ class RecordStep(Change[RecordStepResponse]):
         self._own: Own = {}
         self._disputes: Disputes | None = None
         self._report: ReportOutcomes | None = None
-        self._match_is_known = False
+        self._match_waits = False
         self.weight = 1 + len(statement.receive_appeal.signal_ids)
 
     async def prepare(self) -> None:
@@ -122,7 +122,9 @@ class RecordStep(Change[RecordStepResponse]):
         self._grounds = await Grounds.read(store, self._party, self._statement)
         if self._kept.row is not None and self._kept.row.match_id:
             match_id = self._kept.row.match_id
-            self._match_is_known = bool(await store.matches_of(self._party.id, [match_id]))
+            self._match_waits = bool(
+                await store.matches_of(self._party.id, [match_id])
+            ) and not await store.verdicts(self._party.group, [match_id])
 
     def decide(self, proposal: Proposal) -> tuple[RecordStepResponse, Receipt]:
         """Log the step and what it causes."""
@@ -226,9 +228,9 @@ class RecordStep(Change[RecordStepResponse]):
 
     def _check_verdict(self, after: Proceeding) -> None:
         """Refuse to close a case about a match without giving the match the same verdict, unless the match is
-        gone."""
+        gone or the group has said of it what it is: it has one word, and cases of several customers."""
         statement = self._statement
-        if statement.WhichOneof("step") != "close" or not self._match_is_known:
+        if statement.WhichOneof("step") != "close" or not self._match_waits:
             return
         if self._report is None:
             raise invalid("outcomes", "closing a case about a match needs a verdict on the match")

@@ -115,12 +115,22 @@ class Disputes:
 
     def end(self, proposal: Proposal) -> None:
         """This appeal disputes them no longer."""
+        proposal.delta.decided_appeals.append((self._case_id, self._member))
+        self._end(proposal, self._states)
+
+    def run_out(self, proposal: Proposal, places: Collection[int]) -> None:
+        """The time is over for which the group's appeals may dispute the signals at these places; the appeal
+        waits on."""
+        states = [state for state in self._states if state.place in places]
+        proposal.delta.ended_appeals.extend((self._case_id, self._member, place) for place in sorted(places))
+        self._end(proposal, states)
+
+    def _end(self, proposal: Proposal, states: Collection[SignalState]) -> None:
         delta = proposal.delta
-        delta.decided_appeals.append((self._case_id, self._member))
-        self._set(proposal, {state.place: self._by_others.get(state.place, 0) for state in self._states})
+        self._set(proposal, {state.place: self._by_others.get(state.place, 0) for state in states})
         # What a report in the same transaction says of a signal was told with it.
         judged = {*delta.refuted, *(place for until, place in delta.disputed if until)}
-        for state in self._states:
+        for state in states:
             left = max(state.disputed_until, self._by_others.get(state.place, 0))
             if state.status == Status.ACTIVE and left <= proposal.now and state.place not in judged:
                 self._audience.tell(proposal, state, SIGNAL_CHANGE_UPHELD)

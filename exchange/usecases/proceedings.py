@@ -9,9 +9,8 @@ from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple, Self
 
-from signalexchange.cases import parse_step
 from signalexchange.rulebook import Cases, Rulebook
-from signalexchange.v1.case_service_pb2 import Case, CaseStep
+from signalexchange.v1.case_service_pb2 import Case, CaseStatement, CaseStep
 from signalexchange.v1.error_reason_pb2 import ErrorReason
 from signalexchange.v1.log_entry_pb2 import CaseEntry
 from signalexchange.v1.outcome_service_pb2 import VERDICT_CONFIRMED
@@ -132,7 +131,8 @@ def unknown_case() -> Refusal:
 def _recorded(steps: Sequence[StoredStep], rosters: Sequence[RosterRow]) -> Iterable[Recorded]:
     for stored in steps:
         entry = CaseEntry.FromString(stored.payload)
-        statement = parse_step(entry.statement)
+        # Read strictly when it was recorded: to do so again takes a proceeding of many steps too long.
+        statement = CaseStatement.FromString(entry.statement)
         rulebook = next(row.rulebook for row in reversed(rosters) if row.entry < stored.entry)
         yield Recorded(
             Step(statement, stored.digest, stored.officer, stored.time),

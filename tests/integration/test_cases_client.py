@@ -459,6 +459,12 @@ async def test_closing_a_match_s_case_says_what_the_match_was(exchange: World) -
     assert (await lender.matches.get(match.match_id)).status == MATCH_STATUS_CONFIRMED
     # The other member's proceeding is its own: it closes as it found.
     await north.cases.close(both[0].case.case_id, VERDICT_INCONCLUSIVE, FIRST)
+    # And so is the case of another customer of the same match.
+    other = next(each.token for each in match.subjects if each.token != payer)
+    opened = await lender.cases.open(other, Grounds("officer-1", "funds-loop"), match_id=match.match_id)
+    closed = await lender.cases.close(opened.case.case_id, VERDICT_REFUTED, FIRST)
+    assert closed.case.state.outcome == VERDICT_REFUTED
+    assert (await lender.matches.get(match.match_id)).status == MATCH_STATUS_CONFIRMED
 
 
 async def test_a_case_on_the_advice_of_a_look_up_judges_what_it_named(exchange: World) -> None:

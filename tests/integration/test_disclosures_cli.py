@@ -7,8 +7,14 @@ from pathlib import Path
 
 import pytest
 from signalexchange.package import read_package
+from signalexchange.release import release
+from signalexchange.v1.disclosure_service_pb2 import (
+    DISCLOSURE_DECISION_RELEASED_WHOLE,
+    DISCLOSURE_REASON_UNSPECIFIED,
+)
 from signalexchange.v1.signal_pb2 import WithdrawalReason
 
+from tests.support.cases import officer_sign
 from tests.support.commands import Run
 from tests.support.officers import run
 from tests.support.sdk import World, draft, luhn, world
@@ -167,3 +173,35 @@ async def test_errors_say_what_to_do(exchange: World, tmp_path: Path) -> None:
     assert late.code == 2
     (anew,) = await request(exchange, NORTH)
     assert anew["request"] != id_, "one that has ended is asked anew"
+
+
+async def test_what_one_member_sent_keeps_no_other_s_from_being_assembled(
+    exchange: World, tmp_path: Path
+) -> None:
+    asked = {each["member"]: each for each in await request(exchange, NORTH, SOUTH)}
+    # North's officers sign what their software would not let them sign.
+    north, id_ = await exchange.client(NORTH), bytes.fromhex(asked[NORTH]["request"])
+    disclosure, _ = await north.disclosures.get(id_)
+    roster, whole = await north.roster.roster(), DISCLOSURE_DECISION_RELEASED_WHOLE
+    statement = disclosure.request.statement
+    decided = release(roster, statement, b"no package", whole, DISCLOSURE_REASON_UNSPECIFIED, north.now())
+    for key in ("officer-1", "officer-2"):
+        decided = decided.sign(roster, key, officer_sign(exchange.deployment, NORTH, key), north.now())
+    await north.disclosures.decide(decided.request_to_hub(roster, north.now()))
+    path, id_south = str(tmp_path / "decision.json"), asked[SOUTH]["request"]
+    await (await exchange.client(SOUTH)).publish([draft(1)])
+    what = ["--subject", f"card:{luhn(1)}", "--out", path]
+    good(await run(exchange, SOUTH, "disclosures", "prepare", id_south, *what))
+    for key in ("officer-1", "officer-2"):
+        good(await run(exchange, SOUTH, "disclosures", "sign", path, "--officer", key))
+    good(await run(exchange, SOUTH, "disclosures", "submit", path))
+    folder = tmp_path / "inquiry"
+    assembling = ["disclosures", "assemble", asked[NORTH]["inquiry"], "--out", str(folder), "--json"]
+    for _ in range(2):
+        result = await run(exchange, POLICE, *assembling, "--officer", "officer-1")
+        assert result.code == 3
+        rows = {row["member"]: row for row in json.loads(result.out)}
+        assert rows[NORTH]["verified"].startswith("NO: ")
+        assert (rows[NORTH]["state"], rows[SOUTH]["state"]) == ("released", "received")
+        assert rows[SOUTH]["verified"] == "yes"
+        assert SOUTH in (folder / "index.html").read_text("utf-8")

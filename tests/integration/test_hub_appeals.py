@@ -282,6 +282,30 @@ async def test_an_appeal_against_a_match_outlives_a_restart(tmp_path: Path) -> N
         assert not matcher.is_appealed(matcher.matches[match.match_id])
 
 
+async def test_a_second_appeal_pauses_a_match_no_longer_than_the_group_s_time(tmp_path: Path) -> None:
+    async with serving(deploy(tmp_path, clock=START, types=TYPES)) as hub:
+        loop, _, match = await loop_at(hub)
+        desk = Desk(hub.deployment, PAY)
+        await desk.take(hub, opening(loop.payer, match_id=match.match_id))
+        await desk.take(hub, appeal())
+        await desk.take(hub, decide_appeal(granted=False), officer=SECOND)
+        at(hub, (RULES.appeal_days - 1) * DAY)
+        await desk.take(hub, action(ACTION_AUTHENTICATE))
+        await desk.take(hub, appeal())
+        exchange = hub.hub._exchange
+        await exchange.matching.settled()
+        assert exchange.matching.matcher.appealed
+        at(hub, RULES.appeal_days * DAY + 1)
+        await keep_cases(exchange)
+        await exchange.matching.settled()
+        assert not exchange.matching.matcher.appealed
+        assert not await exchange.store.appealed()
+        # It still has to be decided.
+        assert (await desk.case(hub)).state.appeal == APPEAL_PENDING
+        assert not await logged(hub, ENTRY_TYPE_CASE_DEADLINE)
+        await desk.take(hub, decide_appeal(granted=False), officer=SECOND)
+
+
 async def test_closing_a_match_s_case_says_what_came_of_the_match(tmp_path: Path) -> None:
     async with serving(deploy(tmp_path, clock=START, types=TYPES)) as hub:
         loop, _, match = await loop_at(hub)
@@ -303,6 +327,25 @@ async def test_closing_a_match_s_case_says_what_came_of_the_match(tmp_path: Path
         )
         again = await hub[PAY].cases.GetCase(GetCaseRequest(case_id=desk.case_id))
         assert again.case.state.outcome == VERDICT_REFUTED
+
+
+async def test_what_one_customer_did_says_nothing_of_another_of_the_same_match(tmp_path: Path) -> None:
+    async with serving(deploy(tmp_path, clock=START, types=TYPES)) as hub:
+        loop, _, match = await loop_at(hub)
+        guilty, innocent = Desk(hub.deployment, PAY), Desk(hub.deployment, PAY)
+        await guilty.take(hub, opening(loop.payer, match_id=match.match_id))
+        await innocent.take(hub, opening(loop.merchant, match_id=match.match_id))
+        reports = {
+            verdict: hub.pen(PAY).report({match.match_id: verdict}, matches=True)
+            for verdict in (VERDICT_CONFIRMED, VERDICT_REFUTED)
+        }
+        await guilty.take(hub, close(VERDICT_CONFIRMED), outcomes=reports[VERDICT_CONFIRMED])
+        # The group said once what the match is; that is no reason to hold the other customer guilty.
+        step = close(VERDICT_REFUTED)
+        request = innocent.write(step, outcomes=reports[VERDICT_REFUTED])
+        assert (await refused(hub[PAY].cases.RecordStep(request))).reason == "OUTCOME_CONFLICT"
+        closed = await innocent.take(hub, step)
+        assert closed.case.state.outcome == VERDICT_REFUTED
 
 
 async def test_what_is_lifted_still_gets_its_decision(hub: Running) -> None:

@@ -35,6 +35,7 @@ from signalexchange.v1.signal_service_pb2 import (
 )
 from signalexchange.v1.transparency_service_pb2 import OpenEntriesRequest
 
+from exchange.usecases import case_views
 from exchange.usecases.case_deadlines import keep_cases
 from tests.support.cases import (
     OFFICER,
@@ -171,7 +172,9 @@ async def test_what_is_unknown_or_out_of_turn_is_refused(hub: Running) -> None:
     assert (await refused(hub[NORTH].cases.GetCase(GetCaseRequest(case_id=b"x")))).reason == "INVALID_REQUEST"
 
 
-async def test_lists_go_page_by_page_and_watches_resume(hub: Running) -> None:
+async def test_lists_go_page_by_page_and_watches_resume(
+    hub: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
     desks = [Desk(hub.deployment, NORTH) for _ in range(5)]
     watch = await CaseWatch.begin(hub, NORTH)
     for desk in desks:
@@ -194,6 +197,11 @@ async def test_lists_go_page_by_page_and_watches_resume(hub: Running) -> None:
             request.page_token = page.next_page_token
 
     assert [case.case_id for case in await pages(2)] == [desk.case_id for desk in desks]
+    # Cases of many steps make smaller pages, so that each fits a message.
+    monkeypatch.setattr(case_views, "PAGE_BYTES", 500)
+    first = await hub[NORTH].cases.ListCases(ListCasesRequest(page_size=100))
+    assert len(first.cases) == 2
+    assert [case.case_id for case in await pages(100)] == [desk.case_id for desk in desks]
     left = [desk.case_id for desk in desks if desk is not desks[1]]
     assert [case.case_id for case in await pages(100, unfinished=True)] == left
     assert (await refused(hub[NORTH].cases.ListCases(ListCasesRequest()))).reason == "INVALID_REQUEST"

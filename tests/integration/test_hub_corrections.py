@@ -1,10 +1,13 @@
 """Corrections: who was shown what turned out wrong is told, that is on the log, and so is its word for it."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from signalexchange.envelope import parse_withdrawal
 from signalexchange.rulebook import Rulebook, default_text
 from signalexchange.v1.log_entry_pb2 import (
     ENTRY_TYPE_CORRECTION,
@@ -23,14 +26,19 @@ from signalexchange.v1.signal_service_pb2 import (
 )
 from signalexchange.v1.transparency_service_pb2 import OpenEntriesRequest
 
+from exchange.usecases.audience import Audience
 from exchange.usecases.expire import expire
+from exchange.usecases.look_up import LookUp, Matches
+from exchange.usecases.withdraw import Withdraw
 from tests.support.cases import acknowledgement
 from tests.support.exchange import Running, deploy, refused, serving
 from tests.support.log_entries import logged
-from tests.support.members import DAY
-from tests.support.outcomes import START, Watch, ask, at, claim, follow, publish, report
+from tests.support.match_members import propose
+from tests.support.members import DAY, look_up
+from tests.support.outcomes import INVESTIGATION, START, Watch, ask, at, claim, follow, publish, report
 
 NORTH, SOUTH, PAY, SHOP = "bank-north", "bank-south", "pay-lotus", "shop-river"
+CODE = "cash-out-suspected"
 
 
 @pytest.fixture
@@ -76,6 +84,39 @@ async def test_a_withdrawal_is_on_the_log_for_each_member_that_was_shown_the_sig
     assert own.own
     assert not own.HasField("correction")
     assert await watches[SHOP].quiet()
+
+
+async def test_new_rules_don_t_keep_from_being_told_who_was_shown_it_under_old_ones(hub: Running) -> None:
+    signal_id = await shown(hub)
+    rulebook = Rulebook.parse(default_text())
+    purposes = tuple(
+        purpose.model_copy(update={"codes": tuple(code for code in purpose.codes if code != CODE)})
+        for purpose in rulebook.purposes
+    )
+    changes = {"version": rulebook.version + 1, "purposes": purposes}
+    text = rulebook.model_copy(update=changes).text().encode()
+    await propose(hub, rulebook=text, rulebook_sha256=sha256(text).hexdigest())
+    await withdraw(hub, signal_id)
+    assert (await told(hub)).keys() == {SOUTH, PAY}
+
+
+async def test_who_is_shown_it_in_the_very_commit_that_takes_it_back_is_told(hub: Running) -> None:
+    one, exchange = claim(), hub.hub._exchange
+    await publish(hub, NORTH, one)
+    order = hub.pen(NORTH).withdrawal([one.signal_id])
+    states = await exchange.store.signals([one.signal_id])
+    party = {id_: exchange.membership.standing(id_) for id_ in (NORTH, SOUTH)}
+    withdrawal = Withdraw(
+        exchange, party[NORTH], order, parse_withdrawal(order.statement),
+        await Audience.find(exchange, states.values()),
+    )  # fmt: skip
+    asking = look_up([one.subject.value], purpose=INVESTIGATION)
+    answer, _ = await asyncio.gather(
+        exchange.writer.submit(LookUp(exchange, party[SOUTH], asking, Matches({}))),
+        exchange.writer.submit(withdrawal),
+    )
+    assert len(answer.subjects) == 1
+    assert (await told(hub)).keys() == {SOUTH}
 
 
 async def test_verdicts_correct_and_the_learned_version_comes_right_behind_them(hub: Running) -> None:

@@ -247,11 +247,15 @@ async def test_what_was_learned_before_there_were_versions_becomes_the_first(tmp
     with sqlite3.connect(hub_database(deployment)) as database:
         # As a hub left it that knew no versions.
         database.execute("INSERT INTO tallies VALUES (?, 'cash-out-suspected', ?, 0, 1)", (A, B))
-        database.execute("DELETE FROM meta WHERE name IN ('learned', 'forgotten_case_events')")
+        database.execute(
+            "DELETE FROM meta WHERE name IN ('learned', 'forgotten_case_events',"
+            " 'forgotten_disclosure_events')"
+        )
         for table in ("acknowledged", "proceedings", "case_steps", "case_deadlines", "appeals"):
             database.execute(f"DROP TABLE {table}")
         database.executescript(
             "DROP TABLE case_events; DROP TABLE appeal_times; DROP TABLE case_orders;"
+            " DROP TABLE disclosures; DROP TABLE disclosure_steps; DROP TABLE disclosure_events;"
             " DROP INDEX signals_appealed;"
             " ALTER TABLE signals DROP COLUMN appealed_until; ALTER TABLE events DROP COLUMN correction;"
         )

@@ -1,6 +1,7 @@
 """Evidence packages: what was released verifies, and whatever was altered, swapped or added does not."""
 
 import io
+import struct
 import zipfile
 from collections.abc import Callable
 from typing import Any
@@ -8,10 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from signalexchange.envelope import signal_disclosure
+from signalexchange.envelope import sign_withdrawal, signal_disclosure
 from signalexchange.errors import ExchangeError, MalformedError
 from signalexchange.package import (
     CasePart,
+    Change,
     MatchPart,
     RequestPart,
     RosterPart,
@@ -23,10 +25,11 @@ from signalexchange.package import (
     write_package,
 )
 from signalexchange.package_verify import PackageReport, verify_package
+from signalexchange.v1.signal_pb2 import WithdrawalReason
 
 from tests.support.case_steps import CASE_ID
-from tests.support.packages import PackageLog, a_match, a_signal, parts_of
-from tests.support.rosters import Rosters
+from tests.support.packages import MEMBER, PackageLog, a_match, a_signal, parts_of
+from tests.support.rosters import ORIGIN, Rosters
 
 LOG = PackageLog()
 PACKAGE = LOG.package()
@@ -125,6 +128,44 @@ def two_checkpoints(parts: Parts) -> None:
     replace("signals/0002.json", LOG.signal_part(1, entry=part.entry))(parts)
 
 
+def no_rosters(parts: Parts) -> None:
+    for name in [name for name in parts if name.startswith("rosters/")]:
+        del parts[name]
+
+
+def no_steps(parts: Parts) -> None:
+    replace("cases/0001.json", CasePart(case_id=CASE_ID, steps=()))(parts)
+
+
+def borrowed_withdrawal(parts: Parts) -> None:
+    """An order that nobody signed, beside the one that stands in the same entry."""
+    forged = sign_withdrawal(
+        [LOG.signals[0].signal_id],
+        origin=ORIGIN,
+        member=MEMBER,
+        key_id="k1",
+        order_id=bytes(16),
+        reason=WithdrawalReason.WITHDRAWAL_REASON_REFUTED,
+        sign=lambda _: bytes(64),
+    )
+    change = Change(entry=LOG.entry(LOG.withdrawn_at), statement=forged.statement)
+    replace("signals/0001.json", LOG.signal_part(0, changes=(change,)))(parts)
+
+
+def signal_twice(parts: Parts) -> None:
+    replace("signals/0003.json", LOG.signal_part(1, changes=()))(parts)
+
+
+def case_twice(parts: Parts) -> None:
+    steps = (LOG.entry(LOG.steps_at[0]),)
+    replace("cases/0002.json", CasePart(case_id=CASE_ID, steps=steps))(parts)
+
+
+def garbled_delivery(parts: Parts) -> None:
+    entry = LOG.entry(LOG.delivered_at).model_copy(update={"payload": b"\xff\xff"})
+    replace("matches/0001.json", MatchPart(match=LOG.match_bytes, delivery=entry))(parts)
+
+
 def forged_header(parts: Parts) -> None:
     other = PackageLog()
     entry = LOG.entry(LOG.delivered_at).model_copy(update={"header": other.entry(other.withdrawn_at).header})
@@ -140,7 +181,8 @@ def anothers_request(parts: Parts) -> None:
     "change",
     [
         foreign_signal, other_signal, other_record, other_match, missing_step, swapped_steps, other_case,
-        swapped_rosters, other_rulebook, two_checkpoints, forged_header, anothers_request,
+        swapped_rosters, other_rulebook, two_checkpoints, forged_header, anothers_request, no_rosters,
+        no_steps, borrowed_withdrawal, garbled_delivery, signal_twice, case_twice,
     ],
 )  # fmt: skip
 def test_what_was_altered_does_not_verify(change: Callable[[Parts], None]) -> None:
@@ -200,6 +242,17 @@ def test_an_archive_has_one_form() -> None:
     ):
         with pytest.raises(MalformedError):
             verify(data)
+
+
+def test_a_file_said_to_be_farther_away_than_any_can_be_is_no_archive() -> None:
+    row = archive({"manifest.json": b"{}"})
+    start, end = row.index(b"PK\x01\x02"), row.index(b"PK\x05\x06")
+    central, tail = bytearray(row[start:end]), bytearray(row[end:])
+    extra = struct.pack("<HHQ", 1, 8, 2**64 - 1)  # ZIP64: where the file begins
+    central[30:32], central[42:46] = struct.pack("<H", len(extra)), b"\xff" * 4
+    tail[12:16] = struct.pack("<I", len(central) + len(extra))
+    with pytest.raises(MalformedError):
+        verify(row[:start] + bytes(central) + extra + bytes(tail))
 
 
 @given(st.integers(0, len(PACKAGE) - 1), st.integers(1, 255))

@@ -141,15 +141,16 @@ class Officers:
         outcomes: Sequence[Outcome],
         timeout: float,  # noqa: ASYNC109
     ) -> StepTaken:
-        """Take a step that carries a report, without the signals of which the hub says that nothing can be
-        reported (any more): they must not keep a case from being closed or an appeal from being granted."""
+        """Take a step that carries a report, without what the hub says can't be reported (any more): neither
+        a signal nor a match that has another verdict may keep a case from being closed or an appeal from
+        being granted."""
         while True:
             try:
                 return await self.take(case, grounds, step, outcomes=outcomes, timeout=timeout)
             except RefusedError as error:
                 fields = (_OUTCOME.match(field) for field, _ in error.violations)
                 named = {int(field[1]) for field in fields if field is not None}
-                left = [each for at, each in enumerate(outcomes) if at not in named or each.match_id]
+                left = [each for at, each in enumerate(outcomes) if at not in named]
                 if error.reason not in ("SIGNAL_UNKNOWN", "OUTCOME_CONFLICT") or len(left) == len(outcomes):
                     raise
                 outcomes = left

@@ -19,6 +19,7 @@ may know of a customer; sizes are bounded before anything is read. Nothing read 
 
 import io
 import re
+import struct
 import zipfile
 from collections.abc import Mapping
 from hashlib import sha256
@@ -243,7 +244,16 @@ def _files(data: bytes) -> dict[str, bytes]:
             if any(row.compress_type != zipfile.ZIP_STORED or row.flag_bits & 1 for row in listed):
                 raise MalformedError("a package is neither compressed nor encrypted")
             files = {row.filename: archive.read(row) for row in listed}
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError, ValueError) as error:
+    except (
+        zipfile.BadZipFile,
+        NotImplementedError,
+        RuntimeError,
+        OSError,
+        EOFError,
+        ValueError,
+        OverflowError,
+        struct.error,
+    ) as error:
         raise MalformedError("not an archive") from error
     if len(files) != len(listed):
         raise MalformedError("the archive holds a file twice")

@@ -120,6 +120,7 @@ class _Verification:
         self.witnesses = witnesses
         self.report = report
         self.member = contents.manifest.member
+        self.shown: set[bytes] = set()
 
     def run(self, request: bytes | None) -> None:
         self._check("rosters", self._rosters)
@@ -145,6 +146,8 @@ class _Verification:
 
     def _rosters(self) -> None:
         """Every version on the log up to the newest, each following the one before."""
+        if not self.contents.rosters:
+            raise VerificationError("there is none, so no signature can be checked")
         last = -1
         for version, (_, note, entry) in enumerate(self.contents.rosters, 1):
             if version > 1:
@@ -235,18 +238,25 @@ class _Verification:
         self.report.not_checked += [reason for reason in log.not_checked if reason != told]
 
     def _orders(self) -> list[Held]:
-        """What withdrawals say, for their entries hold its digest alone."""
-        found: dict[int, Held] = {}
+        """What withdrawals say, for their entries hold its digest alone; everything that is said to be."""
+        found: dict[tuple[int, bytes], Held] = {}
         for signal in self.contents.signals:
             for (_, entry), change in zip(signal.changes, signal.part.changes, strict=True):
                 if change.statement:
                     receipt = HeldReceipt(
                         index=entry.index, checkpoint=entry.proof.checkpoint, statement=change.statement
                     )
-                    found[entry.index] = Held(receipt, self.report.checkpoint)
+                    found[entry.index, change.statement] = Held(receipt, self.report.checkpoint)
         return list(found.values())
 
+    def _once(self, id_: bytes) -> None:
+        """What stands twice could be shown with and without what became of it."""
+        if id_ in self.shown:
+            raise VerificationError("stands in the package twice")
+        self.shown.add(id_)
+
     def _signal(self, signal: ReleasedSignal) -> None:
+        self._once(signal.signal.signal_id)
         disclosure = signal.part.disclosure
         _check_type(signal.entry, EntryType.ENTRY_TYPE_BATCH)
         if disclosure.index != signal.entry.index:
@@ -257,7 +267,8 @@ class _Verification:
 
     def _match(self, match: ReleasedMatch) -> None:
         _check_type(match.delivery, EntryType.ENTRY_TYPE_MATCH_DELIVERY)
-        delivered = MatchDeliveryEntry.FromString(match.delivery.opened.payload)
+        delivered = parse_payload(match.delivery.header.type, match.delivery.opened.payload)
+        assert isinstance(delivered, MatchDeliveryEntry)  # noqa: S101 - by its type
         if delivered.match_id != match.match.match_id:
             raise VerificationError("the delivery is of another match")
         if delivered.digest != sha256(match.part.match).digest():
@@ -265,6 +276,9 @@ class _Verification:
 
     def _case(self, case: ReleasedCase) -> None:
         """The member's own steps, from the first on and without a gap."""
+        if not case.steps:
+            raise VerificationError("holds no step")
+        self._once(case.case_id)
         previous = b""
         for sequence, (statement, entry) in enumerate(case.steps):
             if statement.case_id != case.case_id or statement.member != self.member:

@@ -137,7 +137,7 @@ class Matcher(Joiner):
 
     def is_appealed(self, match: Match) -> bool:
         """Whether a match stands on a signal that an appeal disputes."""
-        return any(found is match for place in self.appealed for found in self.ledger.standing_at(place))
+        return any(item.seen.place in self.appealed for item in match.evidence())
 
     def judge(self, match_id: bytes, group: str, verdict: int, now: int) -> Changes:
         """Take a group's verdict (a Verdict) on a match; one given again changes nothing. Raises KeyError."""

@@ -22,7 +22,7 @@ from signalexchange.client import ExchangeClient
 from signalexchange.credentials import read_file
 from signalexchange.disclosures import parse_statement
 from signalexchange.envelope import ID_SIZE
-from signalexchange.errors import ConfigError
+from signalexchange.errors import ConfigError, MalformedError, VerificationError
 from signalexchange.package_verify import PackageReport, verify_package
 from signalexchange.tiles import write_file
 from signalexchange.v1.disclosure_service_pb2 import (
@@ -36,6 +36,8 @@ from signalexchange.v1.disclosure_service_pb2 import (
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 COLUMNS = ("member", "state", "reason", "package", "verified")
+Found = tuple[Disclosure, PackageReport | str | None, str]
+"""A request, what came of verifying its package or why that can't be read, and the package's file."""
 
 
 @click.command()
@@ -78,27 +80,30 @@ async def assemble(
     """Fetch and verify the packages of all members asked in one inquiry, and write index.html over them.
 
     A package that is in the folder already is verified again and not fetched. Ends with 3 where one does not
-    verify.
+    verify or can't be read: the others are assembled all the same.
     """
     inquiry = hex_bytes(inquiry_id, ID_SIZE, "an inquiry")
     genesis = read_file(settings().config().trust.genesis, "trust anchor")
     await asyncio.to_thread(out.mkdir, parents=True, exist_ok=True)
-    found: list[tuple[Disclosure, PackageReport | None, str]] = []
+    found: list[Found] = []
     async for disclosure in client.disclosures.all():
         statement = parse_statement(DisclosureRequestStatement, disclosure.request.statement)
         if statement.inquiry_id != inquiry:
             continue
         path = out / f"{statement.member}-{statement.request_id.hex()}.zip"
-        report = None
-        if path.exists():
-            report = _verified(path.read_bytes(), genesis, disclosure.request.statement)
-        elif disclosure.state == DISCLOSURE_STATE_RELEASED:
-            disclosure, report = await _receive(client, statement.request_id, path, officer)
-        found.append((disclosure, report, path.name))
+        report: PackageReport | str | None = None
+        try:
+            if path.exists():
+                report = _verified(path.read_bytes(), genesis, disclosure.request.statement)
+            elif disclosure.state == DISCLOSURE_STATE_RELEASED:
+                disclosure, report = await _receive(client, statement.request_id, path, officer)
+        except (MalformedError, VerificationError) as error:
+            report = str(error)  # what one member sent must not keep the others' from being read
+        found.append((disclosure, report, path.name if path.exists() else ""))
     if not found:
         raise ConfigError("there is no request of this inquiry: signalexchange disclosures list shows them")
     for _, report, name in found:
-        if report is not None:
+        if isinstance(report, PackageReport):
             write_file(out / name.replace(".zip", ".html"), report.page)
     write_file(out / "index.html", _index(inquiry, found))
     rows = [_row(*each) for each in found]
@@ -107,7 +112,7 @@ async def assemble(
     else:
         print_table(COLUMNS, rows)
         note(f"open {out / 'index.html'}")
-    if any(report is not None and not report.ok for _, report, _ in found):
+    if any(_problems(report) for _, report, _ in found):
         raise click.exceptions.Exit(UNVERIFIED)
 
 
@@ -130,25 +135,32 @@ def _verified(package: bytes, genesis: bytes, request: bytes) -> PackageReport:
     return verify_package(package, genesis, request)
 
 
-def _row(disclosure: Disclosure, report: PackageReport | None, name: str) -> tuple[str, ...]:
+def _problems(report: PackageReport | str | None) -> list[str]:
+    if report is None:
+        return []
+    return [report] if isinstance(report, str) else report.problems
+
+
+def _row(disclosure: Disclosure, report: PackageReport | str | None, name: str) -> tuple[str, ...]:
     statement = parse_statement(DisclosureRequestStatement, disclosure.request.statement)
     reason = ""
     if disclosure.HasField("decision"):
         decision = parse_statement(DisclosureDecisionStatement, disclosure.decision.statement)
         if decision.reason:
             reason = enum_name(DisclosureReason, decision.reason, "DISCLOSURE_REASON_")
-    verified = "" if report is None else "yes" if report.ok else "NO: " + "; ".join(report.problems[:3])
+    problems = _problems(report)
+    verified = "" if report is None else "NO: " + "; ".join(problems[:3]) if problems else "yes"
     state = enum_name(DisclosureState, disclosure.state, "DISCLOSURE_STATE_")
-    return statement.member, state, reason, "" if report is None else name, verified
+    return statement.member, state, reason, name, verified
 
 
-def _index(inquiry: bytes, found: list[tuple[Disclosure, PackageReport | None, str]]) -> bytes:
+def _index(inquiry: bytes, found: list[Found]) -> bytes:
     """A page that leads to each member's report; everything in it is escaped."""
     statement = parse_statement(DisclosureRequestStatement, found[0][0].request.statement)
     lines = []
     for disclosure, report, name in found:
         cells = [escape(cell) for cell in _row(disclosure, report, name)]
-        if report is not None:
+        if isinstance(report, PackageReport):
             cells[3] = f'<a href="{escape(name.replace(".zip", ".html"))}">{cells[3]}</a>'
         lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     heads = "".join(

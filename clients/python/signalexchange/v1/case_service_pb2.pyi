@@ -592,7 +592,7 @@ class RecordStepRequest(_message.Message):
     @_builtins.property
     def outcomes(self) -> _outcome_service_pb2.ReportOutcomesRequest:
         """With Close and a granted DecideAppeal: what they mean for signals and matches. Closing a case about a match needs
-        one that gives the match the same verdict.
+        one that gives the match the same verdict, unless the caller's group has given it one before.
         """
 
     def __init__(
