@@ -125,6 +125,8 @@ class Proceeding:
     """Officers who can't decide an appeal."""
     outcome: Verdict.ValueType = VERDICT_UNSPECIFIED
     closed_at: int = 0
+    ended_at: int = 0
+    """When it was closed, or the last measure or appeal ended after that: terms count from here."""
 
     @classmethod
     def of(cls, steps: Iterable[Step], rules: Cases) -> "Proceeding":
@@ -159,7 +161,7 @@ class Proceeding:
             decide_by=self.decide_by if waits_appeal else 0,
             outcome=self.outcome,
             closed_at=self.closed_at,
-            expires_at=self.closed_at + rules.retention_days * DAY if self.is_settled else 0,
+            expires_at=self.expires_at(rules),
             next=self.next(now, rules),
         )
 
@@ -206,6 +208,10 @@ class Proceeding:
     def is_settled(self) -> bool:
         """Whether it is closed, no measure stands and no appeal waits: then its content may go."""
         return bool(self.outcome) and self.measure == ACTION_ALLOW and not self.appeal_pending
+
+    def expires_at(self, rules: Cases) -> int:
+        """When its content goes, Unix seconds; 0 before it is settled."""
+        return self.ended_at + rules.retention_days * DAY if self.is_settled else 0
 
     @property
     def appeal_pending(self) -> bool:
@@ -352,10 +358,12 @@ class Proceeding:
             raise StepRefused("no-appeal", "there is no appeal to decide")
         if step.officer in self.involved:
             raise StepRefused("officer-involved", "who took part doesn't decide the appeal", independent=True)
+        ended_at = step.time if self.outcome else 0
         if not step.statement.decide_appeal.granted:
-            return replace(self, appeal=APPEAL_REJECTED)
+            return replace(self, appeal=APPEAL_REJECTED, ended_at=ended_at)
         return replace(
             self,
+            ended_at=ended_at,
             appeal=APPEAL_GRANTED,
             measure=ACTION_ALLOW,
             proposal=None,
@@ -367,7 +375,8 @@ class Proceeding:
     def _lifted(self, step: Step, rules: Cases) -> "Proceeding":
         if self.measure == ACTION_ALLOW and self.proposal is None:
             raise StepRefused("nothing-to-lift", "neither is a measure in force nor one proposed")
-        return replace(self, measure=ACTION_ALLOW, proposal=None)
+        ended_at = step.time if self.outcome else 0
+        return replace(self, measure=ACTION_ALLOW, proposal=None, ended_at=ended_at)
 
     def _closed(self, step: Step, rules: Cases) -> "Proceeding":
         self._must_be_open()
@@ -382,7 +391,7 @@ class Proceeding:
             raise StepRefused("explanation-pending", "the customer still has time to explain")
         if outcome != VERDICT_CONFIRMED and self.measure != ACTION_ALLOW:
             raise StepRefused("measure-in-force", "only what is confirmed leaves a measure standing")
-        return replace(self, outcome=outcome, closed_at=step.time)
+        return replace(self, outcome=outcome, closed_at=step.time, ended_at=step.time)
 
     def _acknowledged(self, step: Step, rules: Cases) -> "Proceeding":
         self._must_have_room()

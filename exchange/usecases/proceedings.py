@@ -18,7 +18,7 @@ from signalexchange.v1.signal_service_pb2 import ACTION_RESTRICT
 
 from exchange.domain.case_rows import DeadlineRow, ProceedingRow, StoredStep
 from exchange.domain.membership import Membership
-from exchange.domain.proceeding import DAY, Deadline, Proceeding, Step
+from exchange.domain.proceeding import Deadline, Proceeding, Step
 from exchange.domain.records import RosterRow
 from exchange.domain.refusal import Refusal
 from exchange.domain.store import Store
@@ -119,7 +119,7 @@ def row_of(
         proceeding.appeal_pending,
         proceeding.measure if confirmed and proceeding.measure >= ACTION_RESTRICT else 0,
         min(due, default=0),
-        proceeding.closed_at + rules.retention_days * DAY if proceeding.is_settled else 0,
+        proceeding.expires_at(rules),
     )
 
 

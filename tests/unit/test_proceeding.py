@@ -325,11 +325,15 @@ def test_after_closing_the_customer_can_still_object_and_be_let_go(desk: Desk) -
     desk.take(lift())
     assert not desk.proceeding.is_settled  # the appeal waits all the same
     assert desk.next == ["decide-appeal", "acknowledge-notice"]
+    desk.now += RULES.retention_days * DAY  # what outlasts the term begins it anew
     desk.take(decide_appeal(granted=True), "dan")
+    decided_at = desk.now
     assert desk.why(appeal()) == "closed"
+    desk.now += DAY
     desk.take(acknowledge())
     state = desk.proceeding.state(desk.now, RULES)
-    assert state.expires_at == state.closed_at + RULES.retention_days * DAY
+    assert state.expires_at == decided_at + RULES.retention_days * DAY
+    assert state.closed_at < decided_at
 
 
 def test_deadlines(desk: Desk) -> None:
