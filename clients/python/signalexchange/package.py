@@ -244,7 +244,7 @@ def _files(data: bytes) -> dict[str, bytes]:
                 raise MalformedError("a package is neither compressed nor encrypted")
             files = {row.filename: archive.read(row) for row in listed}
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError, ValueError) as error:
-        raise MalformedError("not an archive") from error
+        raise MalformedError("not an archive, or damaged") from error
     if len(files) != len(listed):
         raise MalformedError("the archive holds a file twice")
     return files

@@ -1,5 +1,6 @@
 """Commands with which officers take the steps of a case."""
 
+import os
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
@@ -9,7 +10,7 @@ import click
 
 from signalexchange.cases import parse_step
 from signalexchange.cli import case_notices
-from signalexchange.cli.case_tables import moment
+from signalexchange.cli.case_tables import moment, next_commands
 from signalexchange.cli.common import (
     TYPES,
     enum_name,
@@ -26,12 +27,14 @@ from signalexchange.client import ExchangeClient
 from signalexchange.credentials import read_file
 from signalexchange.envelope import ID_SIZE
 from signalexchange.errors import ConfigError
+from signalexchange.identifiers import TYPE_NAMES
 from signalexchange.officers import Grounds, StepTaken
 from signalexchange.signals import DAY
 from signalexchange.tokens import TOKEN_SIZE
 from signalexchange.v1.case_service_pb2 import CaseEvidence
 from signalexchange.v1.identifier_pb2 import IdentifierType, SubjectToken
-from signalexchange.v1.signal_service_pb2 import Action
+from signalexchange.v1.match_service_pb2 import MatchPart
+from signalexchange.v1.signal_service_pb2 import ACTION_INTERCEPT, Action
 
 MAX_RECORD: Final = 8 * 1024 * 1024
 """Bytes of a file that the journal keeps."""
@@ -152,9 +155,18 @@ def _action(name: str, summary: str) -> click.Command:
         days: int | None = None,
     ) -> None:
         action, explain_by = ACTIONS[name], 0
+        if action >= ACTION_INTERCEPT and not (grounds.evidence or grounds.records):
+            raise click.UsageError(f"{name} rests on evidence: give --evidence")
+        if page is not None and not os.access(page.parent, os.W_OK):
+            raise ConfigError(f"{page}: can't be written; no step was taken")
         if name == "explain":
             rules = (await client.roster.rulebook()).cases
             days = days or rules.explanation_days
+            if not rules.explanation_days <= days <= rules.explanation_days_most:
+                raise click.UsageError(
+                    f"--days {days}: the rulebook grants {rules.explanation_days} to "
+                    f"{rules.explanation_days_most} days"
+                )
             explain_by = client.now() + days * DAY + (SLACK if days < rules.explanation_days_most else 0)
         case = await client.cases.get(_case(case_id))
         notice = case_notices.rendered(
@@ -163,13 +175,17 @@ def _action(name: str, summary: str) -> click.Command:
             language,
             case,
             placeholder_values(values),
-            page,
             reason=grounds.reason or parse_step(case.steps[-1].statement).reason,
             explain_by=explain_by,
         )
-        taken = await client.cases.act(case.case_id, action, grounds, notice=notice, explain_by=explain_by)
+        taken = await client.cases.act(
+            case.case_id, action, grounds, notice=notice.plain, explain_by=explain_by
+        )
+        # Not before the hub has taken the step: a letter must not tell of what was refused.
+        case_notices.give(notice, page)
         if not as_json and taken.case.state.proposed == action:
             note(f"proposed: another officer approves it with signalexchange cases approve {case_id} {name}")
+            note("the customer gets the notice only then: signalexchange cases notice prints it again")
         _done(taken, as_json)
 
     command = case_argument(language_option(value_option(html_option(step_options(act)))))
@@ -342,7 +358,7 @@ def _done(taken: StepTaken, as_json: bool) -> None:
         click.echo(f"{what}; log entry {each.index}")
     if case.state.explain_by or case.state.decide_by:
         note(f"due {moment(case.state.explain_by or case.state.decide_by)}")
-    note(f"may come next: {', '.join(case.state.next) or 'nothing'}")
+    note(f"may come next: {next_commands(case.state.next)}")
 
 
 def _case(text: str) -> bytes:
@@ -382,9 +398,13 @@ async def _of_match(client: ExchangeClient, match_id: bytes, subject: str | None
     ]
     if len(found) != 1:
         raise click.UsageError(
-            f"{len(found)} of your subjects in the match fit; choose one of: "
-            + ", ".join(each.token.value.hex() for each in match.subjects)
-            + " with --subject"
+            f"{len(found)} of your subjects in the match fit; give one's token with --subject: "
+            + ", ".join(
+                f"{each.token.value.hex()} "
+                f"({TYPE_NAMES.get(each.token.type, '?')}, "
+                f"{enum_name(MatchPart, each.part, 'MATCH_PART_').replace('_', '-')})"
+                for each in match.subjects
+            )
         )
     return found[0]
 

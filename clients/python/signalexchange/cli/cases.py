@@ -88,7 +88,9 @@ async def notice(
     given = None if values or page else case_notices.kept(client, case)
     if given is None:
         code = case_notices.code_of(case)
-        given = case_notices.rendered(client, code, language, case, placeholder_values(values), page)
+        shown_now = case_notices.rendered(client, code, language, case, placeholder_values(values))
+        case_notices.give(shown_now, page)
+        given = shown_now.plain
     else:
         note(given.text)
     index = None
