@@ -60,7 +60,9 @@ def step_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options = (
         officer_option,
         click.option(
-            "--reason", default="", help="Code or pattern of the rulebook; that of the step before."
+            "--reason",
+            default="",
+            help="Code or pattern of the rulebook (see notices list); that of the step before if left out.",
         ),
         click.option(
             "--evidence",
@@ -135,6 +137,10 @@ async def open_(
         token = await _of_match(client, wanted, subject)
     else:
         token = await _given(client, type_name, subject)
+    if not wanted and (before := await _open_about(client, token)):
+        note(
+            f"a case about this subject is open already: {', '.join(before)}; close one if both are the same"
+        )
     if reference:
         client.journal.remember({token.value: [reference]})
     _done(await client.cases.open(token, grounds, match_id=wanted, look_up=look_up or 0), as_json)
@@ -334,6 +340,15 @@ async def close(client: ExchangeClient, case_id: str, outcome: str, grounds: Gro
 
 
 STEP_COMMANDS = (open_, *ACTION_COMMANDS, approve, refuse, explanation, appeal, lift, close)
+
+
+async def _open_about(client: ExchangeClient, token: SubjectToken) -> list[str]:
+    """Ids of the open cases about a subject: those opened by hand are as many as were opened."""
+    return [
+        case.case_id.hex()
+        async for case in client.cases.all(unfinished=True)
+        if case.subject.value == token.value and not case.state.closed_at
+    ]
 
 
 def _done(taken: StepTaken, as_json: bool) -> None:

@@ -114,7 +114,7 @@ def _advice(error: ExchangeError) -> str:
         return "; signalexchange log fork prints them"
     if not isinstance(error, RefusedError):
         return ""
-    details = "".join(f"; {field} {why}" for field, why in error.violations)
+    details = "".join(f"; {field} {why}" for field, why in error.violations if why not in str(error))
     hint = {
         "UNAVAILABLE": "; check the target, or try again: signalexchange doctor",
         "DEADLINE_EXCEEDED": "; try again later",
@@ -184,6 +184,11 @@ class Settings:
 
     def config(self) -> MemberConfig:
         """The configuration; raises ConfigError."""
+        if not self.config_path.exists():
+            raise ConfigError(
+                f"{self.config_path}: can't read the configuration, there is none; give --config FILE or set "
+                "SIGNALEXCHANGE_CONFIG"
+            )
         return load_config(self.config_path)
 
     def client(self) -> ExchangeClient:
