@@ -19,7 +19,8 @@ from exchange.cli.common import NEW, json_option, plain_errors, print_json
     "parties",
     multiple=True,
     metavar="ID:KIND:GROUP",
-    help="A party to enrol; repeat. KIND is bank, ecommerce, payment_provider, auditor, law_enforcement or operator. "
+    help="A party to enrol; repeat. KIND is bank, ecommerce, payment_provider, auditor, "
+    "law_enforcement or operator. "
     "Without it: two banks, a payment provider, a shop, an auditor, the police and the operator.",
 )
 @json_option
