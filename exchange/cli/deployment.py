@@ -19,8 +19,9 @@ from exchange.cli.common import NEW, json_option, plain_errors, print_json
     "parties",
     multiple=True,
     metavar="ID:KIND:GROUP",
-    help="A party to enrol; repeat. KIND is bank, ecommerce, payment_provider, auditor or operator. "
-    "Without it: two banks, a payment provider, a shop, an auditor and the operator.",
+    help="A party to enrol; repeat. KIND is bank, ecommerce, payment_provider, auditor, "
+    "law_enforcement or operator. "
+    "Without it: two banks, a payment provider, a shop, an auditor, the police and the operator.",
 )
 @json_option
 @plain_errors
@@ -52,7 +53,7 @@ def init(folder: Path, origin: str, parties: tuple[str, ...], as_json: bool) -> 
 
 def _parties(texts: tuple[str, ...]) -> tuple[provision.PartySpec, ...]:
     """The parties asked for. An id becomes the name of a folder: it is checked before anything is written."""
-    kinds = (*sorted(MEMBER_KINDS), "auditor", "operator")
+    kinds = (*sorted(MEMBER_KINDS), "auditor", "law_enforcement", "operator")
     specs: dict[str, provision.PartySpec] = {}
     for text in texts:
         match text.split(":"):

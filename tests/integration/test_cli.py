@@ -78,6 +78,9 @@ async def test_publish_look_up_withdraw_and_verify(exchange: World, tmp_path: Pa
     assert answer[0]["risk"]["reasons"] == [{"code": "cash-out-suspected", "contribution": "major"}]
     told = await run(exchange, "bank-south", "look-up", "card", *asked, "--purpose", PURPOSE)
     assert "nothing known" in told.out
+    header, first = (line.split("\t") for line in told.out.splitlines()[:2])
+    assert header[-1] == "log entry"
+    assert int(first[-1]) > answer[0]["access_record"], "what `cases open --look-up` wants"
     assert "cash-out-suspected (major)" in told.out
     tokens = (
         await run(exchange, "bank-south", "tokenise", "card", "--file", "-", stdin=f"{asked[0]}\n\n")

@@ -71,10 +71,18 @@ async def test_a_case_is_opened_explained_and_shown(exchange: World, tmp_path: P
     opened = await cases(exchange, "open", *who, *WHY, "--json", stdin=luhn(1) + "\n")
     assert luhn(1) not in opened.out
     case = opened.json["case_id"]
-    early = await cases(exchange, "restrict", case, "--evidence", "note:none", "--value", "contact=95588")
+    untold = tmp_path / "untold.html"
+    restrict = ("restrict", case, "--evidence", "note:none", "--value", "contact=95588")
+    early = await cases(exchange, *restrict, "--html", str(untold))
     assert early.code == 1
+    assert not untold.exists(), "a letter tells of a measure that was refused"
+    assert "95588" not in (await cases(exchange, *restrict)).err
+    lost = await cases(exchange, *restrict, "--html", str(tmp_path / "nowhere" / "letter.html"))
+    assert (lost.code, "no step was taken" in lost.err) == (2, True)
     assert "ask for an explanation first: signalexchange cases explain" in early.err
     assert "部分功能受到限制" not in early.err, "nobody gets the notice of what was refused"
+    brief = await cases(exchange, "explain", case, "--days", "1")
+    assert (brief.code, "the rulebook grants 5 to 30 days" in brief.err) == (2, True)
     bare = await cases(exchange, "explain", case)
     assert bare.code == 2
     assert "give amount, contact, merchant with --value NAME=VALUE" in bare.err
@@ -82,7 +90,9 @@ async def test_a_case_is_opened_explained_and_shown(exchange: World, tmp_path: P
     asked = await cases(exchange, "explain", case, "--days", "6", *values, "--language", "en")
     assert asked.code == 0, asked.err
     assert "merchant “三江商行”, 5,000 yuan" in asked.err
-    assert "may come next" in asked.err
+    assert (
+        "may come next: authenticate, explain, intercept, explanation received, appeal received" in asked.err
+    )
     page = tmp_path / "notice.html"
     given = await cases(exchange, "notice", case, "--acknowledged", "--json")
     assert given.json["code"] == "advice-explain"
@@ -93,6 +103,7 @@ async def test_a_case_is_opened_explained_and_shown(exchange: World, tmp_path: P
     note = ("--evidence", "note:no such order")
     judged = await cases(exchange, "explanation", "unsatisfactory", case, *note, officer=2)
     assert judged.code == 0, judged.err
+    await opened_as_it_was_signed(exchange, judged)
     told = await cases(
         exchange, "notice", case, "--html", str(page), "--value", "contact=95588", "--value", "reference=<b>"
     )
@@ -107,6 +118,17 @@ async def test_a_case_is_opened_explained_and_shown(exchange: World, tmp_path: P
     kept = [line.split("\t") for line in shown.out.splitlines() if line.count("\t") == 2]
     assert [line[2] for line in kept[-2:]] == ["the goods came late", "no such order"]
     assert "none" not in [line[2] for line in kept]
+
+
+async def opened_as_it_was_signed(exchange: World, judged: Run) -> None:
+    """An auditor reads the step in words, a "no" too."""
+    index = judged.out.split()[-1]
+    audited = await run(exchange, "audit-one", "log", "open", index)
+    lines = dict(line.split("\t") for line in audited.out.splitlines())
+    assert (lines["statement.key_id"], lines["statement.reason"]) == ("officer-2", "cash-out-suspected")
+    assert lines["statement.judge_explanation.satisfactory"] == "False"
+    document = (await run(exchange, "audit-one", "log", "open", index, "--json")).json
+    assert document[0]["payload"]["statement"]["judge_explanation"] == {"satisfactory": False}
 
 
 async def test_two_officers_freeze_and_a_third_decides_the_appeal(exchange: World) -> None:
@@ -191,6 +213,7 @@ async def test_wrong_input_is_refused_with_what_to_do(exchange: World) -> None:
         (("open", *WHY), "give --match"),
         (("open", "--type", "card", "--subject", "nobody", *WHY), "64 hexadecimal digits"),
         (("open", "--identifier", luhn(4), *WHY), "--identifier needs --type"),
+        (("restrict", case), "restrict rests on evidence"),
         (("lift", "xyz"), "a case id must be 32 hexadecimal digits"),
         (("explanation", "received", case), "--text or --file"),
     ):

@@ -8,7 +8,7 @@ import pytest
 from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
-from signalexchange.cli.log import _fields
+from signalexchange.cli.opened import fields
 from signalexchange.entry_payloads import PAYLOADS, parse_header, parse_payload
 from signalexchange.errors import ExchangeError, MalformedError
 from signalexchange.v1.disclosure_service_pb2 import OfficerSignature
@@ -233,10 +233,10 @@ BAD: list[tuple[EntryType.ValueType, Message]] = [
 
 
 def test_the_command_prints_messages_within_messages() -> None:
-    document = json.loads(json.dumps(_fields(AccessEntry(**SCORED))))
+    document = json.loads(json.dumps(fields(AccessEntry(**SCORED))))
     assert document["matched_to"] == {"index": 3, "position": 999}
     assert document["scores"] == [0, 1000]
-    assert _fields(ModelEntry(**MODEL))["groups"] == [{"name": "north", "permille": 625}]
+    assert fields(ModelEntry(**MODEL))["groups"] == [{"name": "north", "permille": 625}]
 
 
 def test_every_type_of_the_contract_has_a_payload() -> None:

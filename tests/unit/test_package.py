@@ -315,6 +315,13 @@ def test_there_is_no_part_of_another_name(name: str) -> None:
         kind_of(name)
 
 
+def test_the_report_tells_steps_in_both_languages_and_whom_they_concern() -> None:
+    page = parts_of(LOG.package())["report.html"].decode()
+    _, steps = page.split("三、处置步骤")
+    assert "立案 · open" in steps
+    assert "对象 · Subject" in steps
+
+
 def test_what_comes_from_outside_is_escaped() -> None:
     nasty = "<script>alert(1)</script>\u202e\x00&\"'"
 

@@ -124,7 +124,12 @@ class Officers:
             request = sign_step(statement, sign, outcomes=report)
         except MalformedError as error:
             raise ConfigError(f"nobody may sign such a step: {error}") from None
-        open_step(request.statement, request.signature, self.public_key(roster, key_id))
+        try:
+            open_step(request.statement, request.signature, self.public_key(roster, key_id))
+        except VerificationError:
+            raise ConfigError(
+                f"the key file of {key_id} is not the key that the roster lists: see [officers]"
+            ) from None
         id_ = sha256(request.statement).digest()[:ID_SIZE]
         encoded = request.SerializeToString()
         sent = await asyncio.to_thread(journal.prepare_step, id_, encoded, case.case_id, [*records, *kept])

@@ -254,7 +254,7 @@ def _files(data: bytes) -> dict[str, bytes]:
         OverflowError,
         struct.error,
     ) as error:
-        raise MalformedError("not an archive") from error
+        raise MalformedError("not an archive, or damaged") from error
     if len(files) != len(listed):
         raise MalformedError("the archive holds a file twice")
     return files

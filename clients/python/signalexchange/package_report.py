@@ -11,6 +11,7 @@ from decimal import Context, Decimal
 from html import escape
 from typing import Any
 
+from signalexchange.cases import step_name
 from signalexchange.identifiers import TYPE_NAMES
 from signalexchange.package import Manifest
 from signalexchange.package_contents import Contents, ReleasedCase, ReleasedMatch, ReleasedSignal
@@ -18,6 +19,7 @@ from signalexchange.rulebook import Rulebook
 from signalexchange.v1.identifier_pb2 import SubjectToken
 from signalexchange.v1.match_service_pb2 import MatchPart, MatchStatus, Pattern, ThresholdStanding
 from signalexchange.v1.notice_service_pb2 import LegalCounter, LegalLevel
+from signalexchange.v1.outcome_service_pb2 import Verdict
 from signalexchange.v1.signal_pb2 import EvidenceGrade, LegalBasis
 from signalexchange.v1.signal_service_pb2 import Action, ContributionBucket
 
@@ -52,6 +54,12 @@ _FACTORS = {
     "rarity": ("关联值的稀有性", "how rare the values are that join the parts"),
     "reliability": ("报告方过往可靠性", "how right those who reported proved to be before"),
 }
+_STEPS = {
+    "open": "立案", "authenticate": "身份验证", "explain": "要求说明", "intercept": "暂缓交易",
+    "restrict": "限制功能", "freeze": "冻结", "decide-proposal": "第二责任人决定",
+    "receive-explanation": "收到说明", "judge-explanation": "评定说明", "receive-appeal": "收到申诉",
+    "decide-appeal": "申诉决定", "lift": "解除", "close": "结案", "acknowledge-notice": "客户确认通知",
+}  # fmt: skip
 _CHANGES = {"withdrawn": "已撤回 · WITHDRAWN", "refuted": "已被提供方否定 · REFUTED by the member"}
 _BUCKETS = {
     ContributionBucket.CONTRIBUTION_BUCKET_MINOR: "轻 · less than a quarter",
@@ -258,22 +266,27 @@ def _bucket(match: Any, factor: str) -> str:
 
 def _case(number: int, case: ReleasedCase) -> str:
     rows: list[tuple[object, ...]] = []
+    subject = ""
     for statement, entry in case.steps:
-        step = statement.WhichOneof("step") or ""
+        name = step_name(statement)
         detail = ""
-        if step == "action":
-            detail = _name(Action, statement.action.action, "ACTION_")
-        elif step == "decide_proposal":
-            detail = "approved" if statement.decide_proposal.approved else "rejected"
-        elif step == "judge_explanation":
-            detail = "satisfactory" if statement.judge_explanation.satisfactory else "unsatisfactory"
-        elif step == "decide_appeal":
-            detail = "granted" if statement.decide_appeal.granted else "rejected"
-        what = f"{step.replace('_', ' ')} {detail}".strip()
+        if name == "open":
+            subject = _table([("对象 · Subject", _token(statement.open.subject))])
+        elif name == "decide-proposal":
+            detail = "同意 · approved" if statement.decide_proposal.approved else "不同意 · refused"
+        elif name == "judge-explanation":
+            good = statement.judge_explanation.satisfactory
+            detail = "可以接受 · satisfactory" if good else "不能接受 · unsatisfactory"
+        elif name == "decide-appeal":
+            detail = "支持 · granted" if statement.decide_appeal.granted else "驳回 · rejected"
+        elif name == "close":
+            detail = _name(Verdict, statement.close.outcome, "VERDICT_")
+        elif name == "explain":
+            detail = f"期限 · until {_time(statement.action.explain_by)}"
         rows.append(
             (
                 statement.sequence,
-                what,
+                f"{_STEPS[name]} · {name.replace('-', ' ')}{': ' * bool(detail)}{detail}",
                 statement.reason,
                 statement.key_id,
                 _time(entry.header.time),
@@ -288,7 +301,8 @@ def _case(number: int, case: ReleasedCase) -> str:
         "时间 · Time",
         "条目 · Entry",
     )
-    return f"<h3>案件 {number} · Case {number}: <code>{case.case_id.hex()}</code></h3>{_grid(head, rows)}"
+    title = f"<h3>案件 {number} · Case {number}: <code>{case.case_id.hex()}</code></h3>"
+    return title + subject + _grid(head, rows)
 
 
 def _attachments(manifest: Manifest) -> str:

@@ -116,8 +116,9 @@ async def look_up(
             [{"value": value, **_answer(answer)} for value, answer in zip(given, answers, strict=True)]
         )
         return
-    columns = ("value", "score", "band", "advice", "person decides", "groups", "days", "reasons")
-    print_table(columns, [(value, *_row(answer)) for value, answer in zip(given, answers, strict=True)])
+    columns = ("value", "score", "band", "advice", "person decides", "groups", "days", "reasons", "log entry")
+    rows = [(value, *_row(answer), answer.index) for value, answer in zip(given, answers, strict=True)]
+    print_table(columns, rows)
     for action in sorted({answer.risk.advice for answer in answers if answer.risk is not None}):
         notice = advice_notice(action)
         note(f"{enum_name(Action, action, 'ACTION_')}: {notice.means.zh_cn} / {notice.means.en}")

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-from signalexchange.cli.case_tables import moment
+from signalexchange.cli.case_tables import moment, next_commands
 from signalexchange.cli.common import (
     enum_name,
     hex_bytes,
@@ -103,7 +103,7 @@ def done(taken: StepTaken, as_json: bool) -> None:
         click.echo(f"{what}; log entry {each.index}")
     if case.state.explain_by or case.state.decide_by:
         note(f"due {moment(case.state.explain_by or case.state.decide_by)}")
-    note(f"may come next: {', '.join(case.state.next) or 'nothing'}")
+    note(f"may come next: {next_commands(case.state.next)}")
 
 
 def parsed_id(text: str) -> bytes:

@@ -1,5 +1,6 @@
 """Commands with which officers take the steps of a case: opened, acted on, lifted, closed."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -12,6 +13,7 @@ from signalexchange.cli.case_answers import appeal, explanation
 from signalexchange.cli.case_options import case_argument, done, parsed_id, step_options
 from signalexchange.cli.common import (
     TYPES,
+    enum_name,
     given_text,
     hex_bytes,
     note,
@@ -21,11 +23,14 @@ from signalexchange.cli.notices import html_option, language_option, placeholder
 from signalexchange.cli.outcomes import VERDICTS
 from signalexchange.client import ExchangeClient
 from signalexchange.envelope import ID_SIZE
+from signalexchange.errors import ConfigError
+from signalexchange.identifiers import TYPE_NAMES
 from signalexchange.officers import Grounds
 from signalexchange.signals import DAY
 from signalexchange.tokens import TOKEN_SIZE
 from signalexchange.v1.identifier_pb2 import IdentifierType, SubjectToken
-from signalexchange.v1.signal_service_pb2 import Action
+from signalexchange.v1.match_service_pb2 import MatchPart
+from signalexchange.v1.signal_service_pb2 import ACTION_INTERCEPT, Action
 
 SLACK: Final = 300
 """Seconds by which a deadline is later than the days say, as the hub's clock may be ahead."""
@@ -71,6 +76,10 @@ async def open_(
         token = await _of_match(client, wanted, subject)
     else:
         token = await _given(client, type_name, subject)
+    if not wanted and (before := await _open_about(client, token)):
+        note(
+            f"a case about this subject is open already: {', '.join(before)}; close one if both are the same"
+        )
     if reference:
         client.journal.remember({token.value: [reference]})
     done(await client.cases.open(token, grounds, match_id=wanted, look_up=look_up or 0), as_json)
@@ -91,9 +100,18 @@ def _action(name: str, summary: str) -> click.Command:
         days: int | None = None,
     ) -> None:
         action, explain_by = ACTIONS[name], 0
+        if action >= ACTION_INTERCEPT and not (grounds.evidence or grounds.records):
+            raise click.UsageError(f"{name} rests on evidence: give --evidence")
+        if page is not None and not os.access(page.parent, os.W_OK):
+            raise ConfigError(f"{page}: can't be written; no step was taken")
         if name == "explain":
             rules = (await client.roster.rulebook()).cases
             days = days or rules.explanation_days
+            if not rules.explanation_days <= days <= rules.explanation_days_most:
+                raise click.UsageError(
+                    f"--days {days}: the rulebook grants {rules.explanation_days} to "
+                    f"{rules.explanation_days_most} days"
+                )
             explain_by = client.now() + days * DAY + (SLACK if days < rules.explanation_days_most else 0)
         case = await client.cases.get(parsed_id(case_id))
         notice = case_notices.letter(
@@ -178,6 +196,15 @@ async def close(client: ExchangeClient, case_id: str, outcome: str, grounds: Gro
 STEP_COMMANDS = (open_, *ACTION_COMMANDS, approve, refuse, explanation, appeal, lift, close)
 
 
+async def _open_about(client: ExchangeClient, token: SubjectToken) -> list[str]:
+    """Ids of the open cases about a subject: those opened by hand are as many as were opened."""
+    return [
+        case.case_id.hex()
+        async for case in client.cases.all(unfinished=True)
+        if case.subject.value == token.value and not case.state.closed_at
+    ]
+
+
 async def _tokenised(client: ExchangeClient, type_name: str | None, identifier: str) -> SubjectToken:
     if type_name is None:
         raise click.UsageError("--identifier needs --type")
@@ -198,9 +225,13 @@ async def _of_match(client: ExchangeClient, match_id: bytes, subject: str | None
     ]
     if len(found) != 1:
         raise click.UsageError(
-            f"{len(found)} of your subjects in the match fit; choose one of: "
-            + ", ".join(each.token.value.hex() for each in match.subjects)
-            + " with --subject"
+            f"{len(found)} of your subjects in the match fit; give one's token with --subject: "
+            + ", ".join(
+                f"{each.token.value.hex()} "
+                f"({TYPE_NAMES.get(each.token.type, '?')}, "
+                f"{enum_name(MatchPart, each.part, 'MATCH_PART_').replace('_', '-')})"
+                for each in match.subjects
+            )
         )
     return found[0]
 

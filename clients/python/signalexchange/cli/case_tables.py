@@ -26,6 +26,15 @@ from signalexchange.v1.signal_service_pb2 import Action
 
 COLUMNS = ("case", "opened", "measure", "explanation", "due", "appeal", "outcome", "groups", "references")
 STEP_COLUMNS = ("#", "when", "officer", "step", "reason", "evidence", "more")
+_COMMANDS = {
+    "decide-proposal": "approve or refuse",
+    "receive-explanation": "explanation received",
+    "judge-explanation": "explanation satisfactory or unsatisfactory",
+    "receive-appeal": "appeal received",
+    "decide-appeal": "appeal grant or reject",
+    "acknowledge-notice": "notice --acknowledged",
+}
+"""The commands of steps that aren't named after them."""
 SHOWN = 400
 """Characters of a record that the table shows."""
 
@@ -90,7 +99,7 @@ def show(found: dict[str, Any]) -> None:
     simple = {name: value for name, value in found.items() if not isinstance(value, list)}
     rows = [(name.replace("_", " "), "-" if value is None else value) for name, value in simple.items()]
     rows.append(("references", ", ".join(found["references"]) or "-"))
-    rows.append(("may come next", ", ".join(found["next"]) or "nothing"))
+    rows.append(("may come next", next_commands(found["next"])))
     print_table(("field", "value"), rows)
     print_table(
         STEP_COLUMNS,
@@ -115,6 +124,11 @@ def show(found: dict[str, Any]) -> None:
                 for each in found["records"]
             ],
         )
+
+
+def next_commands(steps: Sequence[str]) -> str:
+    """Steps that may come next, as the commands of `signalexchange cases` that take them."""
+    return ", ".join(_COMMANDS.get(step, step) for step in steps) or "nothing"
 
 
 def moment(seconds: int) -> str:

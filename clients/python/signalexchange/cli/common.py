@@ -18,10 +18,12 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from signalexchange.client import ExchangeClient
 from signalexchange.config import MemberConfig, load_config
+from signalexchange.disclosures import NotIndependentError
 from signalexchange.errors import (
     ConfigError,
     CustodianError,
@@ -40,6 +42,8 @@ P = ParamSpec("P")
 Report = Callable[[int, int], None]
 
 MAX_FAULTS = 32
+MAX_WIDTH = 100_000
+"""Characters of a terminal on which every table has room."""
 REFUSED, USAGE, UNVERIFIED, UNREACHABLE = 1, 2, 3, 4
 UNREACHABLE_STATUSES = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
 TYPES = {name: number for number, name in TYPE_NAMES.items()}
@@ -98,6 +102,8 @@ def _exit_code(error: ExchangeError) -> int:
             )
         case ConfigError() | InvalidIdentifierError() | InvalidSignalError() | SourceError():
             return USAGE
+        case NotIndependentError():
+            return REFUSED
         case VerificationError() | MalformedError():
             return UNVERIFIED
     return REFUSED
@@ -108,7 +114,7 @@ def _advice(error: ExchangeError) -> str:
         return "; signalexchange log fork prints them"
     if not isinstance(error, RefusedError):
         return ""
-    details = "".join(f"; {field} {why}" for field, why in error.violations)
+    details = "".join(f"; {field} {why}" for field, why in error.violations if why not in str(error))
     hint = {
         "UNAVAILABLE": "; check the target, or try again: signalexchange doctor",
         "DEADLINE_EXCEEDED": "; try again later",
@@ -118,6 +124,7 @@ def _advice(error: ExchangeError) -> str:
         "OVERLOADED": "; try again later",
         "EPOCH_NOT_VALID": "; compute the tokens anew",
         "RESUME_INVALID": "; start again with --from-now",
+        "CASE_UNKNOWN": "; yours are: signalexchange cases list",
         "CASE_CONFLICT": "; another officer acted meanwhile: look at it again with signalexchange cases show",
         "OFFICER_NOT_INDEPENDENT": "; let an officer sign who took no part: --officer",
     }.get(error.reason, "")
@@ -131,7 +138,7 @@ _STEP_HINTS = {
     "or wait until the customer's time is over",
     "explanation-to-judge": "; judge it first: signalexchange cases explanation satisfactory (or "
     "unsatisfactory)",
-    "explanation-time": "; see the rulebook's cases for the days: signalexchange roster show",
+    "explanation-time": "; ask with more --days",
     "explanation-pending": "; wait for the explanation, or until the customer's time is over",
     "restriction-needed": "; restrict first, and ask for a further explanation",
     "proposal-pending": "; another officer decides on it first: signalexchange cases approve, or refuse",
@@ -177,6 +184,11 @@ class Settings:
 
     def config(self) -> MemberConfig:
         """The configuration; raises ConfigError."""
+        if not self.config_path.exists():
+            raise ConfigError(
+                f"{self.config_path}: can't read the configuration, there is none; give --config FILE or set "
+                "SIGNALEXCHANGE_CONFIG"
+            )
         return load_config(self.config_path)
 
     def client(self) -> ExchangeClient:
@@ -232,16 +244,32 @@ def print_json(document: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A table on a terminal, lines with tabs elsewhere."""
+    """A table on a terminal, lines with tabs elsewhere.
+
+    Where the terminal is too narrow for the table's rows, each is a table of its own: ids stay whole, to be
+    copied.
+    """
     if not sys.stdout.isatty():
         click.echo("\t".join(columns))
         for row in rows:
             click.echo("\t".join(str(cell) for cell in row))
         return
-    table = Table(*columns)
+    console = Console()
+    table = _table(columns, rows)
+    least = console.measure(table, options=console.options.update(width=MAX_WIDTH)).minimum
+    if len(columns) > 2 and least > console.width:
+        for row in rows:
+            console.print(_table((), list(zip(columns, row, strict=True))))
+    else:
+        console.print(table)
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+    """Cells as they are: what stands in brackets is no markup, and what is too long goes on in a new line."""
+    table = Table(*(Column(Text(name), overflow="fold") for name in columns), show_header=bool(columns))
     for row in rows:
-        table.add_row(*(str(cell) for cell in row))
-    Console().print(table)
+        table.add_row(*(Text(str(cell), overflow="fold") for cell in row))
+    return table
 
 
 def note(text: str) -> None:

@@ -19,6 +19,7 @@ from signalexchange.cli.common import (
 from signalexchange.cli.disclosure_keys import officer_of, officer_option, write_secret
 from signalexchange.client import ExchangeClient
 from signalexchange.credentials import read_file, read_private
+from signalexchange.disclosures import OFFICERS
 from signalexchange.envelope import ID_SIZE
 from signalexchange.errors import ConfigError, VerificationError
 from signalexchange.package import read_package, text_of
@@ -146,6 +147,10 @@ async def sign(client: ExchangeClient, file: Path, officer: str, as_json: bool) 
 async def submit(client: ExchangeClient, file: Path) -> None:
     """Send a decision that two officers signed. The file can be deleted then."""
     decision = _read(file)
+    if (missing := OFFICERS - len(decision.signatures)) > 0:
+        raise click.UsageError(
+            f"officers who have yet to sign: {missing}; signalexchange disclosures sign {file}"
+        )
     receipt = await client.disclosures.decide(
         decision.request_to_hub(await client.roster.roster(), client.now())
     )

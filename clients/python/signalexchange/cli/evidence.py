@@ -45,6 +45,8 @@ def verify(
     that the log signed, the member's signatures on its signals and steps, that matches are those it was
     shown, and that the report says what the parts say. Ends with 3 where anything does not hold.
     """
+    if genesis is None and not settings().config_path.exists():
+        raise click.UsageError("give the trust anchor: --genesis FILE")
     anchor = genesis if genesis is not None else settings().config().trust.genesis
     keys = [CosignatureVerifier.parse(vkey) for vkey in witnesses]
     if package.stat().st_size > MAX_PACKAGE:

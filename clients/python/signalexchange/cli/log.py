@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from google.protobuf.message import Message
 
 from signalexchange.checkpoint import Checkpoint
+from signalexchange.cli.case_tables import moment
 from signalexchange.cli.common import (
     UNVERIFIED,
     enum_name,
@@ -20,12 +20,13 @@ from signalexchange.cli.common import (
     staged_progress,
     with_client,
 )
+from signalexchange.cli.opened import fields, flat
 from signalexchange.client import ExchangeClient
 from signalexchange.collect import collect, keep_receipts
 from signalexchange.cosignature import CosignatureVerifier
 from signalexchange.credentials import read_file
 from signalexchange.entry_payloads import parse_header, parse_payload
-from signalexchange.envelope import parse_statement, signal_disclosure
+from signalexchange.envelope import signal_disclosure
 from signalexchange.errors import ConfigError
 from signalexchange.evidence import EvidenceFolder
 from signalexchange.journal import Journal, Kind
@@ -35,7 +36,7 @@ from signalexchange.roster import RosterChain
 from signalexchange.sending import signals_of
 from signalexchange.signals import SIGNAL_ID_SIZE
 from signalexchange.tlog_proof import TlogProof
-from signalexchange.v1.log_entry_pb2 import BatchEntry, EntryType, RosterEntry
+from signalexchange.v1.log_entry_pb2 import EntryType
 from signalexchange.verify import verify as verify_evidence
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -196,15 +197,16 @@ async def open_(client: ExchangeClient, indices: Sequence[int], as_json: bool) -
                 "type": enum_name(EntryType, header.type, "ENTRY_TYPE_"),
                 "member": header.member,
                 "time": header.time,
-                "payload": _fields(payload),
+                "payload": fields(payload),
             }
         )
     if as_json:
         print_json(documents)
         return
     for document in documents:
-        rows = [(key, value) for key, value in document.items() if key != "payload"]
-        print_table(("field", "value"), [*rows, *document["payload"].items()])
+        payload = document.pop("payload")
+        document["time"] = moment(document["time"])
+        print_table(("field", "value"), [*document.items(), *flat(payload)])
 
 
 @log.command()
@@ -251,22 +253,3 @@ def _write(path: Path, data: bytes) -> None:
 def _checkpoint(text: bytes) -> dict[str, Any]:
     parsed = Checkpoint.parse(split_note(text)[0])
     return {"origin": parsed.origin, "size": parsed.size, "root": parsed.root.hex(), "note": text.decode()}
-
-
-def _fields(message: Message) -> dict[str, Any]:
-    """A message for people: bytes as hexadecimal digits, notes as text, statements parsed."""
-    found: dict[str, Any] = {}
-    for field, value in message.ListFields():
-        if isinstance(message, BatchEntry) and field.name == "statement":
-            found[field.name] = _fields(parse_statement(value))
-        elif isinstance(message, RosterEntry):
-            found[field.name] = value.decode()
-        elif isinstance(value, bytes):
-            found[field.name] = value.hex()
-        elif isinstance(value, str | int):
-            found[field.name] = value
-        elif isinstance(value, Message):
-            found[field.name] = _fields(value)
-        else:
-            found[field.name] = [_fields(each) if isinstance(each, Message) else each for each in value]
-    return found

@@ -85,7 +85,10 @@ async def show(client: ExchangeClient, match_id: str, as_json: bool) -> None:
         print_json(document)
         return
     simple = {name: value for name, value in document.items() if not isinstance(value, list)}
-    print_table(("field", "value"), [(name.replace("_", " "), value) for name, value in simple.items()])
+    simple["confidence"] = f"{match.confidence / 10:.1f} %"
+    simple["human_review"] = "yes" if match.human_review else "no"
+    rows = [(name.replace("_", " "), "-" if value in ("", None) else value) for name, value in simple.items()]
+    print_table(("field", "value"), rows)
     print_table(("confidence of", "weighs"), [(each["name"], each["weighs"]) for each in document["factors"]])
     print_table(
         ("subject", "type", "part", "advice", "references"),
