@@ -3,7 +3,6 @@
 import datetime
 import json
 from collections.abc import Sequence
-from contextlib import aclosing
 from typing import Any
 
 import click
@@ -24,6 +23,7 @@ from signalexchange.cli.common import (
     values_argument,
     with_client,
 )
+from signalexchange.cli.watching import print_news, watch_options
 from signalexchange.client import Answer, ExchangeClient
 from signalexchange.notices import advice_notice
 from signalexchange.tokens import TOKEN_SIZE
@@ -182,11 +182,7 @@ async def unsubscribe(
 
 
 @click.command()
-@click.option(
-    "--from-now", is_flag=True, help="Forget where the last watch stopped, and what lies in between."
-)
-@click.option("--count", type=click.IntRange(min=1), help="End after so many events.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON document a line for scripts.")
+@watch_options
 @with_client
 async def watch(client: ExchangeClient, from_now: bool, count: int | None, as_json: bool) -> None:
     """Print events as they come: the fate of own signals, corrections, news of subscribed subjects.
@@ -195,21 +191,16 @@ async def watch(client: ExchangeClient, from_now: bool, count: int | None, as_js
     may come again, none is lost. Corrections of what you were shown are acknowledged, signed, soon after.
     Ends with an error where events were missed for good.
     """
-    left = count
-    async with aclosing(client.watch(from_now=from_now)) as events:
-        async for event in events:
-            document = _event(event)
-            if as_json:
-                click.echo(json.dumps(document, ensure_ascii=False))
-            else:
-                whose = "own" if event.own else "subscribed"
-                references = ", ".join(document["references"]) or "-"
-                click.echo(f"{document['change']}\t{whose}\t{document['signal_id']}\t{references}")
-            if left is not None:
-                left -= 1
-                if left == 0:
-                    await client.handled(event)
-                    return
+
+    async def line(event: WatchEvent) -> str:
+        document = _event(event)
+        if as_json:
+            return json.dumps(document, ensure_ascii=False)
+        whose = "own" if event.own else "subscribed"
+        references = ", ".join(document["references"]) or "-"
+        return f"{document['change']}\t{whose}\t{document['signal_id']}\t{references}"
+
+    await print_news(client.watch(from_now=from_now), line, count, client.handled)
 
 
 async def _tokens(

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from contextlib import aclosing
 from pathlib import Path
 
 import click
@@ -14,6 +13,7 @@ from signalexchange.cli.case_options import case_argument, officer_option
 from signalexchange.cli.case_steps import STEP_COMMANDS
 from signalexchange.cli.common import hex_bytes, json_option, note, print_json, print_table, with_client
 from signalexchange.cli.notices import html_option, language_option, placeholder_values, value_option
+from signalexchange.cli.watching import print_news, watch_options
 from signalexchange.client import ExchangeClient
 from signalexchange.envelope import ID_SIZE
 from signalexchange.errors import ConfigError
@@ -140,33 +140,20 @@ async def erase(client: ExchangeClient, case_id: str, officer: str, as_json: boo
 
 
 @cases.command()
-@click.option(
-    "--from-now", is_flag=True, help="Forget where the last watch stopped, and what lies in between."
-)
-@click.option("--count", type=click.IntRange(min=1), help="End after so many.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON document a line for scripts.")
+@watch_options
 @with_client
 async def watch(client: ExchangeClient, from_now: bool, count: int | None, as_json: bool) -> None:
     """Print cases of which there is news: a step, a deadline that passed, another member's customer's appeal.
 
     Goes on where the last watch of cases stopped; after a crash the last one may come again, none is lost.
     """
-    left = count
     if not as_json:
         click.echo("\t".join(case_tables.COLUMNS))
-    async with aclosing(client.cases.watch(from_now=from_now)) as stream:
-        async for news in stream:
-            await _print(client, news, as_json)
-            if left is not None:
-                left -= 1
-                if left == 0:
-                    await client.cases.handled(news)
-                    return
 
+    async def line(news: CaseNews) -> str:
+        if as_json:
+            found = case_tables.document(client, await client.roster.roster(), news.case)
+            return json.dumps(found, ensure_ascii=False)
+        return "\t".join(str(cell) for cell in case_tables.row(client, news.case))
 
-async def _print(client: ExchangeClient, news: CaseNews, as_json: bool) -> None:
-    if as_json:
-        found = case_tables.document(client, await client.roster.roster(), news.case)
-        click.echo(json.dumps(found, ensure_ascii=False))
-    else:
-        click.echo("\t".join(str(cell) for cell in case_tables.row(client, news.case)))
+    await print_news(client.cases.watch(from_now=from_now), line, count, client.cases.handled)

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,10 @@ from signalexchange.cli.common import (
 from signalexchange.cli.disclosing import prepare, refuse, sign, submit
 from signalexchange.cli.disclosure_keys import hpke_keys, officer_of, officer_option, write_secret
 from signalexchange.cli.receiving import assemble, fetch
+from signalexchange.cli.watching import print_news, watch_options
 from signalexchange.client import ExchangeClient
 from signalexchange.credentials import read_file
+from signalexchange.disclosure_client import DisclosureNews
 from signalexchange.disclosures import parse_statement
 from signalexchange.envelope import ID_SIZE
 from signalexchange.v1.disclosure_service_pb2 import (
@@ -180,11 +181,7 @@ async def show(client: ExchangeClient, request_id: str, as_json: bool) -> None:
 
 
 @disclosures.command()
-@click.option(
-    "--from-now", is_flag=True, help="Forget where the last watch stopped, and what lies in between."
-)
-@click.option("--count", type=click.IntRange(min=1), help="End after so many.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON document a line for scripts.")
+@watch_options
 @with_client
 async def watch(client: ExchangeClient, from_now: bool, count: int | None, as_json: bool) -> None:
     """Print disclosures as they take a step: a member is asked, has decided, and so on.
@@ -192,19 +189,16 @@ async def watch(client: ExchangeClient, from_now: bool, count: int | None, as_js
     Goes on where the last watch of disclosures stopped; after a crash the last one may come again, none is
     lost.
     """
-    left = count
     if not as_json:
         click.echo("\t".join(COLUMNS))
-    async with aclosing(client.disclosures.watch(from_now=from_now)) as stream:
-        async for news in stream:
-            shown = document(news.disclosure)
-            line = "\t".join(str(shown[name]) for name in COLUMNS)
-            click.echo(json.dumps(shown, ensure_ascii=False) if as_json else line)
-            if left is not None:
-                left -= 1
-                if left == 0:
-                    await client.disclosures.handled(news)
-                    return
+
+    async def line(news: DisclosureNews) -> str:
+        shown = document(news.disclosure)
+        if as_json:
+            return json.dumps(shown, ensure_ascii=False)
+        return "\t".join(str(shown[name]) for name in COLUMNS)
+
+    await print_news(client.disclosures.watch(from_now=from_now), line, count, client.disclosures.handled)
 
 
 @disclosures.command("open-scope")

@@ -3,7 +3,6 @@
 import datetime
 import json
 from collections.abc import Sequence
-from contextlib import aclosing
 from typing import Any
 
 import click
@@ -17,9 +16,11 @@ from signalexchange.cli.common import (
     print_table,
     with_client,
 )
+from signalexchange.cli.watching import print_news, watch_options
 from signalexchange.client import ExchangeClient
 from signalexchange.envelope import ID_SIZE
 from signalexchange.identifiers import TYPE_NAMES
+from signalexchange.match_client import MatchNews
 from signalexchange.notices.law import packaged_law
 from signalexchange.v1.identifier_pb2 import PartyKind
 from signalexchange.v1.match_service_pb2 import (
@@ -114,31 +115,22 @@ async def show(client: ExchangeClient, match_id: str, as_json: bool) -> None:
 
 
 @matches.command()
-@click.option(
-    "--from-now", is_flag=True, help="Forget where the last watch stopped, and what lies in between."
-)
-@click.option("--count", type=click.IntRange(min=1), help="End after so many.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON document a line for scripts.")
+@watch_options
 @with_client
 async def watch(client: ExchangeClient, from_now: bool, count: int | None, as_json: bool) -> None:
     """Print matches as they are found and whenever what you see of one changes.
 
     Goes on where the last watch of matches stopped; after a crash the last one may come again, none is lost.
     """
-    left = count
     if not as_json:
         click.echo("\t".join(COLUMNS))
-    async with aclosing(client.matches.watch(from_now=from_now)) as stream:
-        async for news in stream:
-            if as_json:
-                click.echo(json.dumps(_match(client, news.match), ensure_ascii=False))
-            else:
-                click.echo("\t".join(str(cell) for cell in _row(client, news.match)))
-            if left is not None:
-                left -= 1
-                if left == 0:
-                    await client.matches.handled(news)
-                    return
+
+    async def line(news: MatchNews) -> str:
+        if as_json:
+            return json.dumps(_match(client, news.match), ensure_ascii=False)
+        return "\t".join(str(cell) for cell in _row(client, news.match))
+
+    await print_news(client.matches.watch(from_now=from_now), line, count, client.matches.handled)
 
 
 @matches.command("set-aside")
