@@ -71,7 +71,7 @@ class PassDeadlines(Change[None]):
     async def read(cls, changes: Sequence[Self], store: Store, now: int) -> None:
         """The proceeding, and who was shown what its appeal disputes."""
         for change in changes:  # alone in its group
-            change._kept = await Kept.read(store, change._kept.member, change._kept.case_id)
+            change._kept = await Kept.read(change._exchange, change._kept.member, change._kept.case_id)
             await change._disputes.read(store)
 
     def decide(self, proposal: Proposal) -> tuple[None, None]:

@@ -75,7 +75,7 @@ async def watch_cases(
 
 
 async def _case(exchange: Exchange, party: Party, case_id: bytes) -> Case | None:
-    kept = await Kept.read(exchange.store, party.id, case_id)
+    kept = await Kept.read(exchange, party.id, case_id)
     if kept.row is None:
         return None
     return kept.message(exchange.membership, kept.fold(), exchange.clock())

@@ -118,7 +118,7 @@ class RecordStep(Change[RecordStepResponse]):
                 await ReportOutcomes.read([change._report], store, now)
 
     async def _read(self, store: Store) -> None:
-        self._kept = await Kept.read(store, self._party.id, self._statement.case_id)
+        self._kept = await Kept.read(self._exchange, self._party.id, self._statement.case_id)
         self._grounds = await Grounds.read(store, self._party, self._statement)
         if self._kept.row is not None and self._kept.row.match_id:
             match_id = self._kept.row.match_id

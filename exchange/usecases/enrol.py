@@ -48,9 +48,15 @@ async def load(store: Store) -> Membership | None:
         chain = RosterChain.start(rows[0].note)
         for row in rows[1:]:
             chain = chain.extend(row.note)
+    except ExchangeError as error:
+        raise ConfigError(f"the stored roster chain does not verify: {error}") from None
+    try:
         rulebook = Rulebook.parse(rows[-1].rulebook.decode())
     except (ExchangeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the stored roster chain does not verify: {error}") from None
+        raise ConfigError(
+            f"the stored rulebook is none that this version of the program knows: {error}; go on with the "
+            "version that wrote it, or begin a new log"
+        ) from None
     suspended = {row.member: row.entry for row in await store.suspensions()}
     return Membership(chain, rulebook, tuple(row.entry for row in rows), suspended)
 

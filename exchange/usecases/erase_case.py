@@ -65,7 +65,7 @@ class Erase(Change[None]):
     async def read(cls, changes: Sequence[Self], store: Store, now: int) -> None:
         """The proceeding."""
         for change in changes:  # alone in its group
-            change._kept = await Kept.read(store, change._kept.member, change._kept.case_id)
+            change._kept = await Kept.read(change._exchange, change._kept.member, change._kept.case_id)
 
     def decide(self, proposal: Proposal) -> tuple[None, None]:
         """Let it go, unless it is gone."""
@@ -93,7 +93,7 @@ class EraseAtOrder(Change[EraseCaseResponse]):
         """The order, and the proceeding."""
         for change in changes:  # alone in its group
             change._order = await store.case_order(change._party.id, change._statement.order_id)
-            change._kept = await Kept.read(store, change._party.id, change._statement.case_id)
+            change._kept = await Kept.read(change._exchange, change._party.id, change._statement.case_id)
 
     def decide(self, proposal: Proposal) -> tuple[EraseCaseResponse, Receipt]:
         """Erase and say so on the log."""

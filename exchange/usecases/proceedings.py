@@ -21,7 +21,7 @@ from exchange.domain.membership import Membership
 from exchange.domain.proceeding import Deadline, Proceeding, Step
 from exchange.domain.records import RosterRow
 from exchange.domain.refusal import Refusal
-from exchange.domain.store import Store
+from exchange.usecases.exchange import Exchange
 
 
 class Recorded(NamedTuple):
@@ -46,8 +46,9 @@ class Kept(NamedTuple):
     was_erased: bool
 
     @classmethod
-    async def read(cls, store: Store, member: str, case_id: bytes) -> Self:
+    async def read(cls, exchange: Exchange, member: str, case_id: bytes) -> Self:
         """As last committed."""
+        store = exchange.store
         stored = await store.proceeding(member, case_id)
         others = [
             each.row
@@ -60,7 +61,12 @@ class Kept(NamedTuple):
         if not steps:  # erased since the row was read
             return cls(case_id, member, None, (), (), others, True)
         told = await store.case_deadlines(member, case_id)
-        recorded = list(_recorded(steps, await store.rosters()))
+        # Taken after the steps: it is as new as they are. Most proceedings are younger than the rulebook, and
+        # rosters are large.
+        membership = exchange.membership
+        now_in_force = membership.entries[-1]
+        earlier = await store.rosters() if any(step.entry < now_in_force for step in steps) else ()
+        recorded = [_recorded(step, membership, earlier) for step in steps]
         return cls(case_id, member, stored.row, recorded, told, others, False)
 
     def fold(self) -> Proceeding:
@@ -128,19 +134,18 @@ def unknown_case() -> Refusal:
     return Refusal(ErrorReason.ERROR_REASON_CASE_UNKNOWN, "the caller has no proceeding in a case of that id")
 
 
-def _recorded(steps: Sequence[StoredStep], rosters: Sequence[RosterRow]) -> Iterable[Recorded]:
-    for stored in steps:
-        entry = CaseEntry.FromString(stored.payload)
-        # Read strictly when it was recorded: to do so again takes a proceeding of many steps too long.
-        statement = CaseStatement.FromString(entry.statement)
-        rulebook = next(row.rulebook for row in reversed(rosters) if row.entry < stored.entry)
-        yield Recorded(
-            Step(statement, stored.digest, stored.officer, stored.time),
-            CaseStep(
-                statement=entry.statement, signature=entry.signature, time=stored.time, index=stored.entry
-            ),
-            _cases(rulebook),
-        )
+def _recorded(stored: StoredStep, membership: Membership, earlier: Sequence[RosterRow]) -> Recorded:
+    entry = CaseEntry.FromString(stored.payload)
+    # Read strictly when it was recorded: to do so again takes a proceeding of many steps too long.
+    statement = CaseStatement.FromString(entry.statement)
+    rules = membership.rulebook.cases
+    if stored.entry < membership.entries[-1]:
+        rules = _cases(next(row.rulebook for row in reversed(earlier) if row.entry < stored.entry))
+    return Recorded(
+        Step(statement, stored.digest, stored.officer, stored.time),
+        CaseStep(statement=entry.statement, signature=entry.signature, time=stored.time, index=stored.entry),
+        rules,
+    )
 
 
 @lru_cache(maxsize=64)

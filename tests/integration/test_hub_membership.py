@@ -2,8 +2,11 @@
 
 import asyncio
 import base64
+import json
 import os
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -12,6 +15,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from signalexchange.envelope import parse_statement
+from signalexchange.errors import ConfigError
 from signalexchange.note import Signer
 from signalexchange.roster import Roster, RosterChain, sign_roster
 from signalexchange.rulebook import Rulebook, default_text
@@ -24,6 +28,7 @@ from signalexchange.v1.signal_service_pb2 import WatchSignalsRequest
 from signalexchange.v1.transparency_service_pb2 import GetCheckpointRequest, OpenEntriesRequest
 
 from tests.support.exchange import Running, deploy, refused, serving
+from tests.support.hub import hub_database
 from tests.support.members import look_up, signal
 
 NORTH, SOUTH, OPERATOR = "bank-north", "bank-south", "operator"
@@ -189,3 +194,16 @@ async def test_a_lost_answer_is_had_again_after_the_key_that_signed_it(hub: Runn
         assert (await refused(hub[NORTH].signals.PublishSignals(request))).reason == "SIGNATURE_INVALID"
     refusal = await refused(hub[NORTH].signals.WithdrawSignals(unsent_order))
     assert refusal.reason == "SIGNATURE_INVALID"
+
+
+async def test_a_log_with_rules_of_another_version_of_the_program_is_not_opened(tmp_path: Path) -> None:
+    deployment = deploy(tmp_path)
+    async with serving(deployment):
+        pass
+    rules = json.loads(default_text())
+    del rules["cases"]
+    with closing(sqlite3.connect(hub_database(deployment))) as database, database:
+        database.execute("UPDATE rosters SET rulebook = ?", (json.dumps(rules).encode(),))
+    with pytest.raises(ConfigError, match=r"is none that this version of the program knows: Rulebook\.cases"):
+        async with serving(deployment):
+            pass
