@@ -8,9 +8,10 @@ from typing import Any, get_args
 
 import pytest
 from signalexchange.errors import MalformedError
-from signalexchange.notices import NEUTRAL_CODE, advice_notice, reason_notice
+from signalexchange.notices import advice_notice
 from signalexchange.notices.catalogue import (
     FILES,
+    NEUTRAL_CODE,
     PARTS,
     Catalogue,
     packaged_catalogue,
@@ -104,10 +105,10 @@ def test_advice_goes_with_its_notice(name: str) -> None:
 
 
 def test_what_has_no_notice_gets_the_neutral_one() -> None:
-    assert reason_notice("a-code-of-tomorrow").code == NEUTRAL_CODE
+    assert CATALOGUE.reason("a-code-of-tomorrow").code == NEUTRAL_CODE
     assert advice_notice(Action.ACTION_UNSPECIFIED).code == NEUTRAL_CODE
-    assert reason_notice("funds-loop").code == "pattern-funds-loop"
-    assert reason_notice("repay-and-respend").code == "reason-repay-and-respend"
+    assert CATALOGUE.reason("funds-loop").code == "pattern-funds-loop"
+    assert CATALOGUE.reason("repay-and-respend").code == "reason-repay-and-respend"
 
 
 def test_a_rulebook_with_a_code_that_lacks_a_notice_is_found_out() -> None:

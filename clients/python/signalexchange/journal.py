@@ -10,10 +10,10 @@ import hmac
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
 
+from signalexchange.cases import record_digest
 from signalexchange.sealed_store import SealedStore, derive_key, read_key
 
 BATCH_ID_SIZE = 16
@@ -65,7 +65,7 @@ class Record:
     @property
     def commitment(self) -> bytes:
         """What stands for it in the signed step, 32 bytes."""
-        return sha256(self.salt + self.content).digest()
+        return record_digest(self.salt, self.content)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Customer notices, in Chinese (zh-CN) and English: which goes with an action, a reason or a pattern.
+"""Customer notices, in Chinese (zh-CN) and English: which goes with an action.
 
 Invariants: notice codes are stable and never reused for another meaning; a notice tells the customer what
 happens, what may be done about it and what the law says, never who reported or what exactly; a code without
@@ -8,12 +8,10 @@ a notice of its own gets the neutral one, so that the absence of a text tells no
 from functools import cache
 from typing import Final
 
-from signalexchange.notices.catalogue import Notice, packaged_catalogue
+from signalexchange.notices.catalogue import NEUTRAL_CODE, Notice, packaged_catalogue
 from signalexchange.rulebook import ACTIONS
 from signalexchange.v1.signal_service_pb2 import Action
 
-NEUTRAL_CODE: Final = "reason-other"
-"""The notice that stands in wherever a code has none of its own."""
 _ADVICE_CODES: Final = {action: f"advice-{name}" for name, action in ACTIONS.items()}
 
 
@@ -26,11 +24,3 @@ def advice_code(action: Action.ValueType) -> str:
 def advice_notice(action: Action.ValueType) -> Notice:
     """The notice that goes with an advised action; the neutral one for an unknown action."""
     return packaged_catalogue().get(advice_code(action))
-
-
-@cache
-def reason_notice(code: str) -> Notice:
-    """The notice of an indicator code or a pattern of the rulebook; the neutral one for what has none."""
-    notices = packaged_catalogue().notices
-    # A code's own comes first: a pattern may bear the same name.
-    return notices.get(f"reason-{code}") or notices.get(f"pattern-{code}") or notices[NEUTRAL_CODE]

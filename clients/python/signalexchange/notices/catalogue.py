@@ -48,6 +48,8 @@ PREFIXES: Final[Mapping[KindName, str]] = {
     "pattern": "pattern-",
     "education": "education-",
 }
+NEUTRAL_CODE: Final = "reason-other"
+"""The notice that stands in wherever a code has none of its own."""
 PARTS: Final[tuple[PartName, ...]] = ("seen", "means", "options", "next")
 """Parts of a notice that are texts of its own; the law comes before "next"."""
 PLACEHOLDERS: Final = frozenset(
@@ -135,6 +137,15 @@ class Catalogue:
         if found is None:
             raise MalformedError(f"there is no notice {code[:80]!r}")
         return found
+
+    def reason(self, code: str) -> Notice:
+        """The notice of an indicator code or a pattern; the neutral one's for what has none. Raises
+        MalformedError where that lacks too."""
+        # A code's own comes first: a pattern may bear the same name.
+        for notice in (f"reason-{code}", f"pattern-{code}", NEUTRAL_CODE):
+            if notice in self.notices:
+                return self.notices[notice]
+        raise MalformedError("the catalogue has no neutral notice")
 
     def wants(self, notice: Notice) -> frozenset[str]:
         """Placeholders that want a value when the notice is rendered."""

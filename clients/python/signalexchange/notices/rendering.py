@@ -111,7 +111,7 @@ def _parts(
     if notice.asks_for_reasons:
         found.append((frame.why.of(language), frame.on_request.of(language)))
     elif notice.reasons == "shown" and reason is not None:
-        about = _reason(notices, reason)
+        about = notices.reason(reason)
         between = "" if language == "zh-CN" else " "
         found.append((frame.why.of(language), about.seen.of(language) + between + about.means.of(language)))
     if notice.law:
@@ -123,13 +123,6 @@ def _parts(
 
 def _part(notices: Catalogue, notice: Notice, name: PartName, language: LanguageName) -> tuple[str, str]:
     return notices.frame.heading(notice.kind, name, language), notice.part(name).of(language)
-
-
-def _reason(notices: Catalogue, reason: str) -> Notice:
-    for code in (f"reason-{reason}", f"pattern-{reason}", "reason-other"):
-        if code in notices.notices:
-            return notices.notices[code]
-    raise MalformedError("the catalogue has no neutral notice")
 
 
 def legal_lines(notices: Catalogue, notice: Notice, language: LanguageName) -> list[str]:
